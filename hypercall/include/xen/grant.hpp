@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+// Grants, version 1 (public/grant_table.h): giving a peer access to one of our frames, and the
+// only safe way of taking it back. A page whose grant could not be revoked is quarantined.
+#pragma once
+
+#include <xen/abi.hpp>
+#include <xen/types.hpp>
+
+namespace xen {
+
+enum class GrantAccess { read_write, read_only };
+
+// Sets the table up from `frames` mapped grant-table pages (GNTTABOP_setup_table was done by the
+// kernel, which maps them contiguously at `table`). Called once, and again after a resume.
+Status grant_table_init(abi::GrantEntryV1 *table, unsigned frames);
+
+// A reservation-free, single grant. Move-only; must be ended explicitly.
+class Grant {
+public:
+    Grant() = default;
+    Grant(Grant &&other);
+    Grant &operator=(Grant &&other);
+    Grant(const Grant &) = delete;
+    ~Grant();
+
+    // Grants `peer` access to the frame of `page` (see xen_port_frame). Never sleeps.
+    // no_space: the table is full.
+    static Result<Grant> give(DomId peer, const void *page, GrantAccess access);
+
+    // Revokes: only the outcome of the compare-and-swap on the entry's flags counts. busy: the
+    // peer has the page mapped; the grant stays in force. Never sleeps.
+    Status end();
+
+    // Revokes, and if the peer holds on, keeps page and reference in quarantine: reclaim_grants() frees
+    // both later. Afterwards the caller no longer owns `page` (from xen_port_page_alloc).
+    void end_and_free(void *page);
+
+    bool active() const { return ref_.value != 0; }
+    GrantRef ref() const { return ref_; }
+
+private:
+    GrantRef ref_{}; // references below 8 are reserved, so 0 is "none"
+};
+
+// A reserve of references for an I/O path: taken at connect, so that granting never fails later.
+class GrantPool {
+public:
+    // Reserves `count` references. no_space: too few are free (nothing is kept). Never sleeps.
+    Status reserve(unsigned count);
+    // Gives all unused references back.
+    void release();
+    // Grants a frame with a reserved reference; an empty pool is no_space. Never sleeps.
+    Result<GrantRef> give(DomId peer, uint64_t frame, GrantAccess access);
+    // Revokes and puts the reference back. busy: the peer holds the page; nothing changed.
+    Status end(GrantRef ref);
+    // The peer holds on: moves reference (and page, if not null) to quarantine; the pool shrinks by one.
+    void quarantine(GrantRef ref, void *page);
+    unsigned available() const { return available_; }
+    ~GrantPool() { release(); }
+
+private:
+    uint32_t head_ = 0; // list threaded through the table's free list
+    unsigned available_ = 0;
+};
+
+// Tries to revoke everything in quarantine; returns how many grants remain there. May sleep.
+unsigned reclaim_grants();
+
+// References neither in use nor reserved, for tests and statistics.
+unsigned free_grants();
+
+} // namespace xen

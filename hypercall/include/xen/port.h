@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only
+ *
+ * The whole contract between the cores and the kernel around them. Whoever brings the cores to
+ * another kernel implements these functions, and xen_hypercall() (hypercall.hpp), and nothing
+ * else here. Each driver core has one more header like this, for what it hands up.
+ *
+ * Contexts are explicit pointers. "May sleep" says that the cores call the function only from a
+ * thread; everything else may be called with interrupts off and must not sleep.
+ */
+#ifndef XEN_PORT_H
+#define XEN_PORT_H
+
+#ifdef __KERNEL__
+#include <linux/types.h>
+#else
+#include <stddef.h>
+#include <stdint.h>
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- memory ---- */
+
+/* One zeroed page, page-aligned, or NULL. May sleep. */
+void *xen_port_page_alloc(void);
+
+/* Gives a page back. The cores never call it while a peer may still have the page mapped. */
+void xen_port_page_free(void *page);
+
+/* The frame that a grant of this page names: the machine frame in a PV guest, the pseudo-physical
+ * one where Xen translates. `page` is any address inside a page that the kernel maps linearly. */
+uint64_t xen_port_frame(const void *page);
+
+/* ---- log, time ---- */
+
+enum { XEN_PORT_ERROR = 3, XEN_PORT_WARNING = 4, XEN_PORT_INFO = 6 };
+
+/* One line, without a newline. */
+void xen_port_log(int level, const char *line);
+
+/* Monotonic nanoseconds. */
+uint64_t xen_port_now(void);
+
+/* ---- exclusion ---- */
+
+/* Masks interrupts on this CPU; returns what xen_port_irq_restore() needs. The cores' own short
+ * spin locks (lock.hpp) are held only between the two. */
+unsigned long xen_port_irq_save(void);
+void xen_port_irq_restore(unsigned long flags);
+
+/* ---- event channels ---- */
+
+/* Calls handler(context) for each event on `port` until unbind. The handler runs with interrupts off
+ * and must not sleep; it is not entered twice at once. The port comes up unmasked. Returns 0 or a
+ * negative errno. May sleep. */
+int xen_port_event_bind(uint32_t port, void (*handler)(void *context), void *context);
+
+/* Ends that: when it returns no handler runs and none will. Does not close the port. May sleep. */
+void xen_port_event_unbind(uint32_t port);
+
+/* ---- the xenstore client's waiting ---- */
+
+/* A sleeping lock around one request on the xenstore ring. May sleep. */
+void xen_port_xenstore_lock(void);
+void xen_port_xenstore_unlock(void);
+
+/* Sleeps until xen_port_xenstore_wake() was called since the last return, or timeout_ms passed.
+ * Several threads may wait; spurious returns are allowed. Returns 0, or -ETIMEDOUT. May sleep. */
+int xen_port_xenstore_wait(uint32_t timeout_ms);
+void xen_port_xenstore_wake(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+// The one place that reads and writes memory which a peer (a backend, xenstored, the console
+// daemon, Xen) can change at any time. A field is loaded exactly once; whatever was loaded is
+// private from then on. Barriers are SMP barriers always: the peer runs on another CPU even when
+// this guest has one.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+namespace xen {
+
+template <class T>
+concept SharedScalar = std::is_integral_v<T> && sizeof(T) <= 8;
+
+// Loads a shared field once.
+template <SharedScalar T>
+[[nodiscard, gnu::always_inline]] inline T load_shared(const T &field)
+{
+    // SAFETY: the reference is to mapped memory; volatile makes it one access of the full width.
+    return *const_cast<const volatile T *>(&field);
+}
+
+// Stores a shared field once.
+template <SharedScalar T>
+[[gnu::always_inline]] inline void store_shared(T &field, std::type_identity_t<T> value)
+{
+    // SAFETY: as above.
+    *const_cast<volatile T *>(&field) = value;
+}
+
+// Orders this side's earlier reads before its later ones.
+[[gnu::always_inline]] inline void read_barrier()
+{
+    // SAFETY: x86 does not reorder loads; the compiler must not either.
+    asm volatile("" ::: "memory");
+}
+
+// Orders this side's earlier writes before its later ones.
+[[gnu::always_inline]] inline void write_barrier()
+{
+    // SAFETY: x86 does not reorder stores to write-back memory; the compiler must not either.
+    asm volatile("" ::: "memory");
+}
+
+// Orders earlier writes before later reads, too.
+[[gnu::always_inline]] inline void full_barrier()
+{
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+// Copies out of a shared page into private memory, touching each byte once.
+inline void copy_from_shared(void *to, const void *from, unsigned long size)
+{
+    // SAFETY: both ranges are mapped and the caller's; the string move reads each byte once and
+    // the compiler can neither repeat nor drop it.
+    asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(size) : : "memory");
+}
+
+// Copies private memory into a shared page.
+inline void copy_to_shared(void *to, const void *from, unsigned long size)
+{
+    copy_from_shared(to, from, size);
+}
+
+} // namespace xen

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+// The xenstore client (docs/misc/xenstore.txt, public/io/xs_wire.h): one ring page shared with
+// xenstored, one request in flight, watches. Everything read from the ring is checked before use.
+#pragma once
+
+#include <xen/event.hpp>
+#include <xen/types.hpp>
+
+namespace xen {
+
+constexpr size_t xenstore_path_max = 256;
+constexpr size_t xenstore_value_max = 256; // longest value that this guest reads or writes
+
+// Text in a buffer of its own; always NUL-terminated.
+template <size_t Size>
+struct Text {
+    char data[Size]{};
+    size_t length = 0;
+    const char *c_str() const { return data; }
+};
+using Path = Text<xenstore_path_max>;
+using Value = Text<xenstore_value_max>;
+
+using Transaction = Number<struct TransactionTag, uint32_t>; // 0: none
+
+// A watch: `changed` is called from the xenstore thread (may sleep) with the path that changed. At most one
+// call is pending per watch, however many events arrive.
+struct Watch {
+    Path path;
+    void (*changed)(void *context, const char *path) = nullptr;
+    void *context = nullptr;
+    // private to the client
+    Watch *next_ = nullptr;
+    bool pending_ = false;
+    bool registered_ = false;
+    Path fired_;
+};
+
+namespace xenstore {
+
+// Starts on the ring page `ring` and the port from start info. Called once by the kernel.
+Status start(void *ring, EventPort port);
+
+// The kernel's xenstore thread calls this in a loop: waits for the ring, completes replies, runs watches.
+// Returns after each round; on a kernel without threads it is called from xen_port_xenstore_wait's loop.
+void run_once();
+
+// All of these sleep, fail with timed_out after 5 s of silence, protocol if xenstored broke the protocol,
+// else with xenstored's own error (no_entry, access, again...).
+Result<Value> read(Transaction t, const char *directory, const char *key);
+Status write(Transaction t, const char *directory, const char *key, const char *value);
+Status remove(Transaction t, const char *directory, const char *key);
+// Calls each(context, name) for every child.
+Status list(Transaction t, const char *directory, void (*each)(void *context, const char *name),
+            void *context);
+Result<Transaction> begin();
+// again: the transaction has to be repeated.
+Status commit(Transaction t);
+void abort(Transaction t);
+Status watch(Watch &watch);
+// When it returns, `changed` does not run and will not.
+void unwatch(Watch &watch);
+
+// Typed helpers: the whole string is parsed strictly; anything else is `invalid`.
+Result<uint64_t> read_number(Transaction t, const char *directory, const char *key);
+Status write_number(Transaction t, const char *directory, const char *key, uint64_t value);
+
+} // namespace xenstore
+
+// ---- xenbus: the state machine between a frontend and its backend (public/io/xenbus.h) ----
+
+enum class XenbusState : uint32_t {
+    unknown = 0,
+    initialising = 1,
+    init_wait = 2,
+    initialised = 3,
+    connected = 4,
+    closing = 5,
+    closed = 6,
+    reconfiguring = 7,
+    reconfigured = 8,
+};
+
+// Reads `directory`/state; a missing, malformed or out-of-range state is `unknown`. Sleeps.
+XenbusState read_state(const char *directory);
+Status write_state(const char *directory, XenbusState state);
+
+} // namespace xen
