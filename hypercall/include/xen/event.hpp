@@ -6,6 +6,9 @@
 
 namespace xen {
 
+// Tells the other end of a port. Never sleeps. EVTCHNOP_send.
+void notify(EventPort port);
+
 class EventChannel {
 public:
     using Handler = void (*)(void *context);
@@ -23,8 +26,7 @@ public:
     // Takes over a port that Xen or the toolstack made (xenstore, console). May sleep.
     static Result<EventChannel> adopt(EventPort port, Handler handler, void *context);
 
-    // Tells the other end. Never sleeps. EVTCHNOP_send.
-    void notify() const;
+    void notify() const { xen::notify(port_); }
 
     // Stops delivery, then closes the port. Idempotent. May sleep; never called by the handler.
     void close();

@@ -10,8 +10,14 @@ namespace xen {
 
 enum class GrantAccess { read_write, read_only };
 
-// Sets the table up from `frames` mapped grant-table pages (GNTTABOP_setup_table was done by the
-// kernel, which maps them contiguously at `table`). Called once, and again after a resume.
+// Asks Xen for `count` grant-table frames, or as many as it allows: fills list[] for the kernel to map
+// contiguously. GNTTABOP_query_size, GNTTABOP_setup_table.
+Result<unsigned> grant_table_frames(uint64_t *list, unsigned count);
+
+constexpr unsigned grant_frames_max = 64;
+
+// Sets the table up from `frames` mapped grant-table pages (from grant_table_frames(), mapped
+// contiguously at `table`). May sleep. Called once, and again when every grant has become void.
 Status grant_table_init(abi::GrantEntryV1 *table, unsigned frames);
 
 // A reservation-free, single grant. Move-only; must be ended explicitly.
@@ -43,8 +49,11 @@ private:
 };
 
 // A reserve of references for an I/O path: taken at connect, so that granting never fails later.
+// Not locked: its driver serialises the calls on one pool.
 class GrantPool {
 public:
+    constexpr GrantPool() = default;
+    GrantPool(const GrantPool &) = delete;
     // Reserves `count` references. no_space: too few are free (nothing is kept). Never sleeps.
     Status reserve(unsigned count);
     // Gives all unused references back.
@@ -63,7 +72,8 @@ private:
     unsigned available_ = 0;
 };
 
-// Tries to revoke everything in quarantine; returns how many grants remain there. May sleep.
+// Tries to revoke everything in quarantine; returns how many grants remain there. May sleep. The kernel
+// calls it every few seconds.
 unsigned reclaim_grants();
 
 // References neither in use nor reserved, for tests and statistics.

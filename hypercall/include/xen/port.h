@@ -66,9 +66,12 @@ void xen_port_event_unbind(uint32_t port);
 void xen_port_xenstore_lock(void);
 void xen_port_xenstore_unlock(void);
 
-/* Sleeps until xen_port_xenstore_wake() was called since the last return, or timeout_ms passed.
- * Several threads may wait; spurious returns are allowed. Returns 0, or -ETIMEDOUT. May sleep. */
-int xen_port_xenstore_wait(uint32_t timeout_ms);
+/* Sleeps until *counter differs from `seen` or timeout_ms passed; spurious returns are allowed.
+ * Several threads may wait at once. The counter only changes right before xen_port_xenstore_wake().
+ * A kernel without threads polls the xenstore port here, or just returns. May sleep. */
+void xen_port_xenstore_wait(const uint32_t *counter, uint32_t seen, uint32_t timeout_ms);
+
+/* The counter changed: wakes all waiters. */
 void xen_port_xenstore_wake(void);
 
 #ifdef __cplusplus

@@ -49,6 +49,37 @@ template <SharedScalar T>
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
+// A wire structure: copied word by word, each word once.
+template <class T>
+concept SharedObject =
+    std::is_trivially_copyable_v<T> && sizeof(T) % sizeof(uint32_t) == 0 && alignof(T) <= 8;
+
+using SharedWord [[gnu::may_alias]] = uint32_t;
+
+template <SharedObject T>
+[[nodiscard]] inline T load_shared_object(const void *from)
+{
+    uint32_t words[sizeof(T) / sizeof(uint32_t)];
+    // SAFETY: wire structures lie at multiples of 4 inside a mapped page.
+    const auto *shared = static_cast<const SharedWord *>(from);
+    for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); ++i)
+        words[i] = load_shared(shared[i]);
+    T object;
+    __builtin_memcpy(&object, words, sizeof(object));
+    return object;
+}
+
+template <SharedObject T>
+inline void store_shared_object(void *to, const T &object)
+{
+    uint32_t words[sizeof(T) / sizeof(uint32_t)];
+    __builtin_memcpy(words, &object, sizeof(object));
+    // SAFETY: as above.
+    auto *shared = static_cast<SharedWord *>(to);
+    for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); ++i)
+        store_shared(shared[i], words[i]);
+}
+
 // Copies out of a shared page into private memory, touching each byte once.
 inline void copy_from_shared(void *to, const void *from, unsigned long size)
 {

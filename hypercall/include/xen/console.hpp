@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+// The console ring (public/io/console.h): two byte streams in one page, shared with the console
+// daemon. Works before events do: everything can be polled.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include <xen/lock.hpp>
+#include <xen/types.hpp>
+
+namespace xen {
+
+struct ConsoleRing {
+    char in[1024];
+    char out[2048];
+    uint32_t in_cons; // ours
+    uint32_t in_prod; // the daemon's
+    uint32_t out_cons; // the daemon's
+    uint32_t out_prod; // ours
+};
+static_assert(offsetof(ConsoleRing, in_cons) == 3072);
+static_assert(sizeof(ConsoleRing) == 3088);
+
+// Usable as a constinit object; no call sleeps. A daemon that breaks the protocol breaks the console: one log
+// line, then nothing is read or written any more.
+class Console {
+public:
+    constexpr Console() = default;
+
+    // Starts on the ring page and the port of start info, going on where an earlier user stopped.
+    void attach(void *page, EventPort port);
+
+    // Queues as much as fits and tells the daemon; returns how much. 0: full, or broken().
+    size_t write(const char *data, size_t length);
+
+    // Queues all of it, waiting for the daemon, but for a bounded time: the rest is dropped then, and
+    // nobody waits again until the daemon moves. For early boot and panics.
+    void write_all(const char *data, size_t length);
+
+    // Takes what has arrived, at most `size`; returns how much.
+    size_t read(char *data, size_t size);
+
+    bool attached() const { return ring_ != nullptr; }
+    bool broken() const { return broken_.load() != 0; }
+
+private:
+    size_t push(const char *data, size_t length);
+    void fail(const char *what, uint32_t value);
+    void notify() const;
+
+    ConsoleRing *ring_ = nullptr;
+    EventPort port_;
+    SpinLock lock_;
+    uint32_t in_cons_ = 0;
+    uint32_t out_prod_ = 0;
+    Atomic<uint32_t> broken_;
+    bool stalled_ = false; // write_all() gave up once and nothing moved since
+};
+
+} // namespace xen
