@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+// The backend's side of a shared ring (public/io/ring.h), for peers in tests. It behaves when used
+// as intended; shared() and slot() are there to misbehave with.
+#pragma once
+
+#include <cstring>
+
+#include <xen/ring.hpp>
+
+namespace sim {
+
+template <class Request, class Response>
+class BackRing {
+public:
+    static constexpr uint32_t slot_size = xen::FrontRing<Request, Response>::slot_size;
+
+    BackRing() = default;
+    BackRing(uint8_t *pages, uint32_t bytes)
+        : pages_(pages), size_(xen::FrontRing<Request, Response>::slots_in(bytes))
+    {
+    }
+
+    // The next request, if there is one.
+    template <class T = Request>
+    bool get(T &request)
+    {
+        if (req_cons_ == xen::load_shared(shared().req_prod))
+            return false;
+        std::memcpy(&request, slot(req_cons_++), sizeof(T));
+        return true;
+    }
+
+    // Asks for an event with the next request; true: there are requests already.
+    bool final_check()
+    {
+        xen::store_shared(shared().req_event, req_cons_ + 1);
+        xen::full_barrier();
+        return req_cons_ != xen::load_shared(shared().req_prod);
+    }
+
+    template <class T>
+    void put(const T &response)
+    {
+        std::memcpy(slot(rsp_prod_++), &response, sizeof(T));
+    }
+
+    // Publishes; true: the frontend wants an event.
+    bool push()
+    {
+        const uint32_t old = xen::load_shared(shared().rsp_prod);
+        xen::write_barrier();
+        xen::store_shared(shared().rsp_prod, rsp_prod_);
+        xen::full_barrier();
+        return rsp_prod_ - xen::load_shared(shared().rsp_event) < rsp_prod_ - old;
+    }
+
+    xen::RingHeader &shared() { return *reinterpret_cast<xen::RingHeader *>(pages_); }
+    uint8_t *slot(uint32_t index)
+    {
+        return pages_ + sizeof(xen::RingHeader) + size_t{index & (size_ - 1)} * slot_size;
+    }
+    uint32_t size() const { return size_; }
+    uint32_t response_index() const { return rsp_prod_; }
+
+private:
+    uint8_t *pages_ = nullptr;
+    uint32_t size_ = 0;
+    uint32_t req_cons_ = 0;
+    uint32_t rsp_prod_ = 0;
+};
+
+} // namespace sim

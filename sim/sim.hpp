@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+// A simulated Xen for tests on the host: implements xen_hypercall() and xen/port.h for one guest, with
+// event channels, grants, a xenstored behind a real ring, and peers (backends) as scriptable objects.
+// Everything runs in one thread and in a fixed order: peers and xenstored act only in step(), which
+// the guest's waiting functions call as well; time is virtual. A guest that breaks a rule of its
+// contract (sleeps with interrupts off, frees a page that a peer can still reach) aborts the test.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace sim {
+
+constexpr uint16_t guest_domid = 5;
+inline const std::string guest_home = "/local/domain/5"; // relative xenstore paths start here
+
+// ---- the machine ----
+
+// A fresh machine; then xen::grant_table_init() and xen::xenstore::start().
+void boot(unsigned grant_frames = 4);
+// Stops the guest's xenstore client and forgets everything.
+void shutdown();
+
+// Lets xenstored, watchers and peers do what they have to do, once. False: nothing to do.
+bool step();
+// Everything, with the guest's xen::xenstore::run_once(), until nothing happens any more.
+void run();
+// The same until the condition holds; false after so much virtual time.
+bool run_until(const std::function<bool()> &condition, uint64_t milliseconds = 20000);
+
+uint64_t now(); // virtual nanoseconds
+void advance(uint64_t nanoseconds);
+
+// Lines that the guest logged at warning or error level since boot().
+const std::vector<std::string> &complaints();
+
+// Decides about each hypercall before the machine does: a value is the hypercall's result.
+using HypercallFilter = std::function<std::optional<long>(unsigned number, const unsigned long *arguments)>;
+void filter_hypercalls(HypercallFilter filter);
+
+// ---- the guest's memory ----
+
+unsigned pages_in_use();              // from xen_port_page_alloc()
+void fail_page_alloc(unsigned after); // the allocation after so many, once
+void *page_of(uint64_t frame);        // the guest's address; null: no such page
+unsigned grants_in_force();           // entries of the grant table that permit access
+
+// ---- peers ----
+
+// Another domain. Reaches guest memory only through grants, and events only through bound ports.
+class Peer {
+public:
+    explicit Peer(uint16_t domid = 0);
+    Peer(const Peer &) = delete;
+    ~Peer(); // unmaps everything, closes its ports
+
+    uint16_t domid() const { return domid_; }
+
+    // Maps a granted page at an address of its own, which unmap() makes invalid. Null: Xen refused.
+    uint8_t *map(uint32_t reference, bool writable = true);
+    // The same for several references, contiguously (multi-page rings).
+    uint8_t *map_all(const std::vector<uint32_t> &references, bool writable = true);
+    void unmap(uint8_t *address);
+    // GNTTABOP_copy: false if Xen refuses.
+    bool read(uint32_t reference, unsigned offset, void *to, unsigned length);
+    bool write(uint32_t reference, unsigned offset, const void *from, unsigned length);
+
+    // Binds to a port that the guest listens on. 0: refused. `on_event` runs in step().
+    uint32_t bind(uint32_t guest_port, std::function<void()> on_event = {});
+    void notify(uint32_t port); // the guest's handler runs at once, unless its interrupts are off
+    bool take_event(uint32_t port); // did the guest notify since the last call? (without on_event)
+    void close(uint32_t port);
+
+private:
+    struct Mapping;
+    uint16_t domid_;
+    std::vector<std::unique_ptr<Mapping>> mappings_;
+    std::vector<uint32_t> ports_;
+};
+
+// ---- xenstore as the toolstack sees it: absolute paths, no permissions ----
+
+namespace store {
+std::optional<std::string> read(const std::string &path);
+void write(const std::string &path, const std::string &value);
+void remove(const std::string &path); // and all below
+std::vector<std::string> list(const std::string &path);
+// changed(path) runs in step(), first for the registration itself. Returns an id.
+unsigned watch(const std::string &path, std::function<void(const std::string &)> changed);
+void unwatch(unsigned id);
+unsigned guest_watches(); // registered by the guest
+unsigned requests();      // made by the guest since boot()
+
+// Misbehaviour. Each reply or event passes the filter as raw bytes (header and payload), which may change,
+// lengthen or drop (clear) it.
+void filter_replies(std::function<void(std::vector<uint8_t> &message)> filter);
+void answer(bool enabled);           // false: xenstored stays silent
+void fail_commits(unsigned count);   // so many commits fail with EAGAIN
+void support_reconnect(bool enabled); // server feature bit 0; on by default
+void send_raw(const std::vector<uint8_t> &bytes); // into the ring as it is
+uint8_t *ring_page();
+} // namespace store
+
+// ---- a test on a fresh machine ----
+
+class MachineTest : public ::testing::Test {
+protected:
+    void SetUp() override { boot(); }
+    void TearDown() override { shutdown(); }
+};
+
+} // namespace sim
