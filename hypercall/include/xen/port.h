@@ -10,7 +10,7 @@
 #ifndef XEN_PORT_H
 #define XEN_PORT_H
 
-#ifdef __KERNEL__
+#if defined(__KERNEL__) && !defined(__cplusplus)
 #include <linux/types.h>
 #else
 #include <stddef.h>
