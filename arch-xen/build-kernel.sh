@@ -14,7 +14,7 @@ patches=$root/patches/6.1
 tree=$root/build/linux
 out=$root/build/kernel
 log=$root/build/logs/kernel.log
-stamps=$root/build/stamps
+stamps=$root/build/stamps/kernel
 
 # Where each folder of the project appears in the kernel's tree.
 grafts=(
@@ -52,12 +52,20 @@ unpack() {
     echo "$want" >"$stamps/unpack"
 }
 
+# Leaves behind what check-image.sh looks for: the files' names and the symbols that they export.
 delete_upstream() {
-    local glob
-    while read -r glob; do
-        compgen -G "$tree.new/$glob" >/dev/null || die "patches/6.1/deleted: no $glob in the tree"
-        rm -r "$tree.new"/$glob
-    done < <(grep -v '^#' "$patches/deleted")
+    local globs glob
+    mapfile -t globs < <(grep -v '^#' "$patches/deleted")
+    cd "$tree.new"
+    for glob in "${globs[@]}"; do
+        compgen -G "$glob" >/dev/null || die "patches/6.1/deleted: no $glob in the tree"
+    done
+    # Unquoted, for the globs.
+    find ${globs[*]} -type f | sort >upstream-xen.files
+    xargs grep -hoE '^EXPORT_SYMBOL(_GPL)?\([a-z_0-9]+' <upstream-xen.files |
+        sed 's/.*(//' | sort -u >upstream-xen.symbols
+    rm -r ${globs[*]}
+    cd "$root"
 }
 
 apply_patches() {

@@ -21,7 +21,6 @@ struct Hyper {
     int (*detect)();
     long rest[10];
 };
-extern const Hyper x86_hyper_xen_pv;
-[[gnu::weak]] constinit const Hyper x86_hyper_xen_pv = {"none", detect, {}};
+[[gnu::weak]] constinit Hyper x86_hyper_xen_pv = {"none", detect, {}};
 [[gnu::weak]] long xenboot_console[32] = {};
 }
