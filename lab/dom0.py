@@ -25,11 +25,14 @@ class Result(NamedTuple):
 
 
 class Process(abc.ABC):
-    """A process in dom0. Its output collects in `output` while somebody waits for something."""
+    """A process in dom0. Its output collects in `output` while somebody waits for something,
+    and goes to `sink`, a function, too if there is one.
+    """
 
     def __init__(self):
         self.output = b""
         self.rc = None
+        self.sink = None
 
     @abc.abstractmethod
     def write(self, data):
@@ -50,8 +53,8 @@ class Process(abc.ABC):
     def resize(self, rows, columns):
         """Tells a process on a pty the size of the user's terminal."""
 
-    def text(self, start=0):
-        return self.output[start:].decode(errors="replace").replace("\r", "")
+    def text(self, start=0, end=None):
+        return self.output[start:end].decode(errors="replace").replace("\r", "")
 
     def wait(self, timeout):
         """Waits for the end and returns the exit status, or None when the time is over."""
@@ -232,6 +235,8 @@ class AgentDom0(Dom0):
                 self.greeting = payload
             elif kind == b"O" and process:
                 process.output += payload
+                if process.sink:
+                    process.sink(payload)
             elif kind == b"X" and process:
                 process.rc = int(payload)
                 del self.processes[channel]

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: MIT OR GPL-2.0-only
+"""The commands behind the Makefile's targets: images, boot and shell."""
+
+import fcntl
+import os
+import re
+import select
+import shutil
+import signal
+import struct
+import sys
+import termios
+import time
+import tty
+
+from lab import images
+from lab.guest import LOGIN, Guest, GuestKernel
+from lab.qemu import Lab
+from lab.steps import LOGS, LabError, say
+
+DETACH = b"\x1d"
+
+
+def setting(name):
+    return os.environ.get(name) or None
+
+
+def chosen_kernel():
+    return GuestKernel(setting("GUEST"), setting("GUEST_INITRD"))
+
+
+def write_terminal(data):
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def terminal_size():
+    packed = fcntl.ioctl(0, termios.TIOCGWINSZ, struct.pack("HHHH", 0, 0, 0, 0))
+    return struct.unpack("HHHH", packed)[:2]
+
+
+def interact(process):
+    """Connects the user's terminal with a process in dom0 until that ends or Ctrl-] is typed."""
+    saved = termios.tcgetattr(0)
+    signal.signal(signal.SIGWINCH, lambda *_: process.resize(*terminal_size()))
+    process.sink = write_terminal
+    try:
+        tty.setraw(0)
+        process.resize(*terminal_size())
+        while process.rc is None:
+            ready, _, _ = select.select([0, process.agent], [], [], 1)
+            if 0 in ready:
+                data = os.read(0, 1024)
+                if not data or DETACH in data:
+                    return
+                process.write(data)
+            process.pump(0)
+    finally:
+        termios.tcsetattr(0, termios.TCSADRAIN, saved)
+        signal.signal(signal.SIGWINCH, signal.SIG_DFL)
+        process.sink = None
+        print()
+
+
+def console_ended(guest, error):
+    """One line about a guest that ended before its prompt, from what xl or the guest said last."""
+    text = guest.console.text()
+    loader = re.findall(r"^(?:xc|libxl): error: (.*)$", text, re.M)
+    if loader and guest.console.rc:
+        return LabError(f"xl create refused the guest: {loader[0]}")
+    panics = re.findall(r"^.*(?:panic|BUG:|Oops).*$", text, re.M | re.I)
+    if guest.console.rc is not None:
+        return LabError("the guest ended before its log-in prompt"
+                        f"{': ' + panics[0].strip() if panics else ''}")
+    return LabError("no log-in prompt: " + str(error).splitlines()[0])
+
+
+def keep_console(guest):
+    """The guest's console as a file that is still there when the lab has gone."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    path = LOGS / "boot.guest.log"
+    path.write_bytes(guest.console.output if guest.console else b"")
+    return path
+
+
+def drive(guest, interactive):
+    """Takes the created guest to its log-in prompt and on: by the user, or by three commands."""
+    if interactive:
+        say("the guest's console; Ctrl-] leaves and shuts it down")
+        interact(guest.console)
+        return
+    try:
+        guest.log_in()
+    except LabError as error:
+        raise console_ended(guest, error) from error
+    guest.address()
+    guest.run("uname -a; lsblk; ip addr", check=True)
+
+
+def boot():
+    kernel = chosen_kernel()
+    start = time.monotonic()
+    interactive = sys.stdin.isatty() and sys.stdout.isatty()
+    with Lab("boot", setting("XEN")) as lab:
+        kernel.install(lab.dom0)
+        say(f"dom0 is up after {time.monotonic() - start:.0f} s; xl create")
+        guest = Guest(lab.dom0, kernel.settings())
+        guest.sink = None if interactive else write_terminal
+        try:
+            guest.create()
+            drive(guest, interactive)
+            if guest.domid() is not None:
+                say("shutting the guest down")
+                guest.shut_down()
+        finally:
+            path = keep_console(guest)
+        if not lab.stop():
+            raise LabError(f"dom0 did not power off; see {LOGS / 'boot.xen.log'}")
+    say(f"the guest and dom0 shut down cleanly (console log: {path})")
+
+
+def shell():
+    if not sys.stdin.isatty():
+        raise LabError("make shell needs a terminal")
+    with Lab("shell", setting("XEN")) as lab:
+        if setting("GUEST") or images.OUR_KERNEL.exists():
+            chosen_kernel().install(lab.dom0)
+            lab.dom0.put(images.LAB / "guest.cfg", "/root/xendemo.cfg")
+        say("dom0; try: xl create -c xendemo.cfg; exit or Ctrl-] ends it")
+        interact(lab.dom0.spawn("exec bash -l", pty=True))
+        lab.stop()
+
+
+def build_images():
+    images.build_all(stand_in=setting("GUEST") == "debian")
+
+
+COMMANDS = {"images": build_images, "boot": boot, "shell": shell}
+
+
+def main(arguments):
+    # A terminated command must take its QEMU along, as an interrupted one does.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(143))
+    try:
+        for name in arguments:
+            COMMANDS[name]()
+        return 0
+    except LabError as error:
+        message = str(error)
+    except KeyboardInterrupt:
+        message = "interrupted"
+    except OSError as error:
+        message = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+    print(f"lab: error: {message}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: MIT OR GPL-2.0-only
+"""A guest of dom0: made by xl from lab/guest.cfg, driven over its console."""
+
+import re
+import shlex
+import time
+
+from lab import images
+from lab.dom0 import Result
+from lab.steps import LabError, SOURCE
+
+CONFIG = SOURCE / "lab/guest.cfg"
+KERNEL = "/lab/guest-kernel"
+RAMDISK = "/lab/guest-initrd"
+BOOT_SECONDS = 180
+LOGIN = r"[a-z0-9]+ login: "
+
+
+class GuestKernel:
+    """The kernel, and where it needs one the ramdisk, that guests are started with."""
+
+    def __init__(self, path=None, ramdisk=None):
+        """path is a file, "debian" for Debian's own kernel, or nothing for ours."""
+        self.ours = not path
+        if path == "debian":
+            path, ramdisk = images.DOM0_KERNEL, ramdisk or images.STAND_IN_INITRD
+        self.path = path or images.OUR_KERNEL
+        self.ramdisk = ramdisk
+        for name in filter(None, [self.path, self.ramdisk]):
+            try:
+                open(name, "rb").close()
+            except OSError as error:
+                raise LabError(f"guest kernel {name}: {error.strerror}") from error
+
+    def install(self, dom0):
+        dom0.put(self.path, KERNEL)
+        if self.ramdisk:
+            dom0.put(self.ramdisk, RAMDISK)
+
+    def settings(self):
+        return {"ramdisk": RAMDISK} if self.ramdisk else {}
+
+
+def config_value(value):
+    if isinstance(value, list):
+        return "[ " + ", ".join(config_value(item) for item in value) + " ]"
+    return str(value) if isinstance(value, int) else f'"{value}"'
+
+
+class Guest:
+    """One domain. Its console stays attached from creation on; run() uses the shell on it."""
+
+    def __init__(self, dom0, settings):
+        self.dom0 = dom0
+        self.settings = settings
+        self.name = settings.get("name", "xendemo")
+        self.console = None
+        self.seen = 0
+        self.sink = None
+
+    def create(self):
+        """Starts it with xl create -c."""
+        lines = [f"{key} = {config_value(value)}" for key, value in self.settings.items()]
+        path = f"/root/{self.name}.cfg"
+        self.dom0.put((CONFIG.read_text() + "\n".join(lines) + "\n").encode(), path)
+        self.use(self.dom0.spawn(f"exec xl create -c {path}", pty=True))
+        return self
+
+    def attach(self):
+        """Attaches to the console, again after a reboot."""
+        self.use(self.dom0.console(self.name))
+        return self
+
+    def use(self, console):
+        self.console = console
+        self.console.sink = self.sink
+        self.seen = 0
+
+    def expect(self, pattern, timeout=30):
+        self.seen = self.console.expect(pattern, timeout, self.seen)
+
+    def send(self, text):
+        self.console.write(text.encode())
+
+    def log_in(self, timeout=BOOT_SECONDS):
+        self.expect(LOGIN, timeout)
+        self.send("root\n")
+        self.expect(r"# $", 60)
+        # The marker is split in what is sent, so that an echo of it is not taken for the answer.
+        self.send("stty -echo; PS1= PS2=; export TERM=dumb PAGER=cat; echo @@'ready'@@\n")
+        self.expect("@@ready@@\r?\n", 60)
+        return self
+
+    def boot(self, timeout=BOOT_SECONDS):
+        return self.create().log_in(timeout)
+
+    def run(self, command, timeout=60, check=False):
+        """Runs a command in the guest's shell on the console."""
+        start = self.seen
+        self.send(f"( {command}\n) 2>&1 </dev/null; r=$?; echo; echo \"@@$r@@\"\n")
+        self.expect(r"@@\d+@@\r?\n", timeout)
+        text = self.console.text(start, self.seen)
+        match = re.search(r"\n?@@(\d+)@@\n$", text)
+        result = Result(int(match.group(1)), text[:match.start()])
+        if check and result.rc:
+            raise LabError(f"guest: {command!r} exited with {result.rc}\n{result.out}")
+        return result
+
+    def address(self, timeout=60):
+        """The IPv4 address that DHCP gave it."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            out = self.run("ip -4 -o addr show scope global").out
+            if match := re.search(r"inet ([0-9.]+)/", out):
+                return match.group(1)
+            time.sleep(0.5)
+        raise LabError("the guest got no address from DHCP")
+
+    def domid(self):
+        result = self.dom0.run(f"xl domid {shlex.quote(self.name)} 2>/dev/null")
+        return int(result.out) if result.rc == 0 else None
+
+    def wait_gone(self, timeout=90):
+        deadline = time.monotonic() + timeout
+        while self.domid() is not None:
+            if time.monotonic() > deadline:
+                raise LabError(f"the domain {self.name} is still there after {timeout} s")
+            time.sleep(0.3)
+
+    def shut_down(self, timeout=120):
+        """A clean shutdown, asked for from dom0."""
+        self.dom0.run(f"xl shutdown {shlex.quote(self.name)}", check=True)
+        self.wait_gone(timeout)
+        self.console.wait(10)
+
+    def destroy(self):
+        self.dom0.run(f"xl destroy {shlex.quote(self.name)}")
+        self.wait_gone()
