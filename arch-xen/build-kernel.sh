@@ -5,6 +5,9 @@
 # patches/6.1, grafts this project's folders in, configures, and builds. Steps whose input is
 # unchanged are skipped. Everything lands in build/: linux (source), kernel (objects, bzImage, vmlinux),
 # logs/kernel.log.
+#
+# build-kernel.sh TARGET...  makes only these (arch/x86/xen/, drivers/xen/console/ …) and goes on after
+#                            an error: to see what the compiler says about one folder.
 
 set -euo pipefail
 
@@ -138,8 +141,7 @@ build() {
     export KBUILD_BUILD_USER=proxenos KBUILD_BUILD_HOST=proxenos KBUILD_BUILD_VERSION=1
     KBUILD_BUILD_TIMESTAMP=$(LC_ALL=C date -u -d "@$(stat -c %Y "$tarball")")
     export KBUILD_BUILD_TIMESTAMP
-    run_make -C "$tree" O="$out" ARCH=x86_64 -j"$(nproc)" "${cache[@]}" vmlinux bzImage
-    ln -sf arch/x86/boot/bzImage "$out/bzImage"
+    run_make -C "$tree" O="$out" ARCH=x86_64 -j"$(nproc)" "${cache[@]}" "$@"
 }
 
 main() {
@@ -148,6 +150,10 @@ main() {
     flock -n 9 || { say "waiting for another build"; flock 9; }
     unpack
     configure
+    if [ $# -gt 0 ]; then
+        build -k "$@"
+        return
+    fi
     local inputs=("$root"/{arch-xen,hypercall,drivers} "$out/.config")
     if [ -e "$out/bzImage" ] && [ -e "$stamps/build" ] &&
         [ -z "$(find "${inputs[@]}" -newer "$stamps/build" -print -quit)" ]; then
@@ -155,7 +161,8 @@ main() {
         return
     fi
     touch "$stamps/build.new"
-    build
+    build vmlinux bzImage
+    ln -sf arch/x86/boot/bzImage "$out/bzImage"
     mv "$stamps/build.new" "$stamps/build"
     say "$(stat -Lc '%n, %s bytes' "$out/bzImage")"
 }

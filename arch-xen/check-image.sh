@@ -29,7 +29,8 @@ source_of() {
     done
 }
 
-linked=$(ar t "$objects" | grep '\.o$' | sort -u)
+# A thin archive's members are printed relative to where one stands.
+linked=$(cd "$(dirname "$objects")" && ar t vmlinux.a | grep '\.o$' | sort -u)
 count=0
 while read -r object; do
     source=$(source_of "$object")
