@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+// Allocates, grants, revokes and frees the packet buffers (public/grant_table.h, version 1).
+#include "granted_pages.hpp"
+
+#include <xen/port.h>
+
+namespace xen {
+
+Status GrantedPages::allocate(DomId peer, GrantAccess access, unsigned count)
+{
+    TRY(pool_.reserve(count));
+    Error error = Error::none;
+    while (error == Error::none && count_ < count) {
+        void *page = xen_port_page_alloc();
+        if (page == nullptr) {
+            error = Error::no_memory;
+            break;
+        }
+        auto grant = pool_.give(peer, xen_port_frame(page), access);
+        if (grant.ok()) {
+            pages_[count_] = page;
+            grants_[count_] = grant.value();
+            ++count_;
+        } else {
+            xen_port_page_free(page);
+            error = grant.error();
+        }
+    }
+    if (error == Error::none)
+        return {};
+    release();
+    return error;
+}
+
+void GrantedPages::release()
+{
+    for (; count_ > 0; --count_) {
+        void *page = pages_[count_ - 1];
+        if (pool_.end(grants_[count_ - 1]).ok())
+            xen_port_page_free(page);
+        else
+            pool_.quarantine(grants_[count_ - 1], page);
+    }
+    pool_.release();
+}
+
+} // namespace xen
