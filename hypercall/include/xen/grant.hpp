@@ -62,7 +62,7 @@ public:
     Result<GrantRef> give(DomId peer, uint64_t frame, GrantAccess access);
     // Revokes and puts the reference back. busy: the peer holds the page; nothing changed.
     Status end(GrantRef ref);
-    // The peer holds on: moves reference (and page, if not null) to quarantine; the pool shrinks by one.
+    // The peer holds on: moves reference (and page, if not null) to quarantine; the pool has one fewer.
     void quarantine(GrantRef ref, void *page);
     unsigned available() const { return available_; }
     ~GrantPool() { release(); }

@@ -37,6 +37,7 @@ struct Watch {
     Watch *next_ = nullptr;
     uint32_t token_ = 0;
     bool pending_ = false;
+    bool stale_ = false; // xenstored forgot it
     Path fired_;
 };
 

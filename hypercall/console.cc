@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+// The guest's side of the console ring (public/io/console.h).
+#include <xen/console.hpp>
+
+#include <xen/event.hpp>
+#include <xen/format.hpp>
+#include <xen/hypercall.hpp>
+#include <xen/shared.hpp>
+
+namespace xen {
+
+namespace {
+
+// How often write_all() gives its CPU away to a daemon that does not move. Early in a boot there is no
+// clock to measure with.
+constexpr unsigned patience = 20000;
+
+// Bytes from `index` to the end of a ring of `size`, at most `wanted`.
+uint32_t contiguous(uint32_t index, uint32_t size, size_t wanted)
+{
+    const uint32_t until_end = size - (index & (size - 1));
+    return wanted < until_end ? static_cast<uint32_t>(wanted) : until_end;
+}
+
+} // namespace
+
+void Console::attach(void *page, EventPort port)
+{
+    LockGuard guard(lock_);
+    // SAFETY: the page of start info, which the toolstack laid out as this structure.
+    ring_ = static_cast<ConsoleRing *>(page);
+    port_ = port;
+    in_cons_ = load_shared(ring_->in_cons);
+    out_prod_ = load_shared(ring_->out_prod);
+    stalled_ = false;
+    broken_.store(0);
+}
+
+void Console::notify() const { xen::notify(port_); }
+
+// Called without the lock: the line may come back through write().
+void Console::fail(const char *what, uint32_t value)
+{
+    if (broken_.exchange(1) != 0)
+        return;
+    Line line;
+    log_error(line.text("console: ").text(what).text(" is ").hex(value).text(": given up"));
+}
+
+size_t Console::push(const char *data, size_t length)
+{
+    if (!attached() || broken())
+        return 0;
+    const unsigned long flags = lock_.lock();
+    const uint32_t consumed = load_shared(ring_->out_cons);
+    full_barrier(); // out_cons before the bytes; pairs with the daemon's reading them before it moves
+    const uint32_t used = out_prod_ - consumed;
+    if (used > sizeof(ring_->out)) {
+        lock_.unlock(flags);
+        fail("out_cons", consumed);
+        return 0;
+    }
+    size_t done = 0;
+    const size_t room = sizeof(ring_->out) - used;
+    const size_t total = length < room ? length : room;
+    while (done < total) {
+        const uint32_t part = contiguous(out_prod_, sizeof(ring_->out), total - done);
+        copy_to_shared(&ring_->out[out_prod_ & (sizeof(ring_->out) - 1)], data + done, part);
+        out_prod_ += part;
+        done += part;
+    }
+    write_barrier(); // the bytes before out_prod; pairs with the daemon's reading out_prod first
+    store_shared(ring_->out_prod, out_prod_);
+    lock_.unlock(flags);
+    return done;
+}
+
+size_t Console::write(const char *data, size_t length)
+{
+    const size_t done = push(data, length);
+    if (done > 0)
+        notify();
+    return done;
+}
+
+void Console::write_all(const char *data, size_t length)
+{
+    unsigned idle = 0;
+    while (length > 0 && attached() && !broken()) {
+        const size_t done = write(data, length);
+        data += done;
+        length -= done;
+        if (done > 0) {
+            idle = 0;
+            stalled_ = false;
+        } else if (stalled_ || ++idle > patience) {
+            stalled_ = true;
+            return;
+        } else {
+            (void)hypercall(abi::hypercall_sched_op, abi::schedop_yield, nullptr);
+        }
+    }
+}
+
+size_t Console::read(char *data, size_t size)
+{
+    if (!attached() || broken())
+        return 0;
+    const unsigned long flags = lock_.lock();
+    const uint32_t produced = load_shared(ring_->in_prod);
+    read_barrier(); // in_prod before the bytes; pairs with the daemon's writing them first
+    const uint32_t ready = produced - in_cons_;
+    if (ready > sizeof(ring_->in)) {
+        lock_.unlock(flags);
+        fail("in_prod", produced);
+        return 0;
+    }
+    size_t done = 0;
+    const size_t total = ready < size ? ready : size;
+    while (done < total) {
+        const uint32_t part = contiguous(in_cons_, sizeof(ring_->in), total - done);
+        copy_from_shared(data + done, &ring_->in[in_cons_ & (sizeof(ring_->in) - 1)], part);
+        in_cons_ += part;
+        done += part;
+    }
+    full_barrier(); // the bytes before in_cons; pairs with the daemon's reusing the space after it
+    store_shared(ring_->in_cons, in_cons_);
+    lock_.unlock(flags);
+    if (done > 0)
+        notify();
+    return done;
+}
+
+} // namespace xen
