@@ -11,9 +11,9 @@ namespace xen {
 
 namespace {
 
-// How often write_all() gives its CPU away to a daemon that does not move. Early in a boot there is no
+// How often a writer gives its CPU away to a daemon that does not move. Early in a boot there is no
 // clock to measure with.
-constexpr unsigned patience = 20000;
+constexpr unsigned patience = 20'000;
 
 // Bytes from `index` to the end of a ring of `size`, at most `wanted`.
 uint32_t contiguous(uint32_t index, uint32_t size, size_t wanted)
@@ -32,19 +32,30 @@ void Console::attach(void *page, EventPort port)
     port_ = port;
     in_cons_ = load_shared(ring_->in_cons);
     out_prod_ = load_shared(ring_->out_prod);
-    stalled_ = false;
+    stalled_.store(0);
     broken_.store(0);
 }
 
 void Console::notify() const { xen::notify(port_); }
 
 // Called without the lock: the line may come back through write().
-void Console::fail(const char *what, uint32_t value)
+void Console::fail(const char *index, uint32_t value)
 {
     if (broken_.exchange(1) != 0)
         return;
     Line line;
-    log_error(line.text("console: ").text(what).text(" is ").hex(value).text(": given up"));
+    log_error(line.text("console: ").text(index).text(" is ").hex(value).text(": given up"));
+}
+
+// Under the lock. protocol: out_cons makes no sense.
+Result<uint32_t> Console::room()
+{
+    out_cons_ = load_shared(ring_->out_cons);
+    full_barrier(); // out_cons before the bytes; pairs with the daemon's reading them before it moves
+    const uint32_t used = out_prod_ - out_cons_;
+    if (used > sizeof(ring_->out))
+        return Error::protocol;
+    return static_cast<uint32_t>(sizeof(ring_->out)) - used;
 }
 
 size_t Console::push(const char *data, size_t length)
@@ -52,17 +63,14 @@ size_t Console::push(const char *data, size_t length)
     if (!attached() || broken())
         return 0;
     const unsigned long flags = lock_.lock();
-    const uint32_t consumed = load_shared(ring_->out_cons);
-    full_barrier(); // out_cons before the bytes; pairs with the daemon's reading them before it moves
-    const uint32_t used = out_prod_ - consumed;
-    if (used > sizeof(ring_->out)) {
+    const auto room = this->room();
+    if (!room.ok()) {
         lock_.unlock(flags);
-        fail("out_cons", consumed);
+        fail("out_cons", out_cons_);
         return 0;
     }
     size_t done = 0;
-    const size_t room = sizeof(ring_->out) - used;
-    const size_t total = length < room ? length : room;
+    const size_t total = length < room.value() ? length : room.value();
     while (done < total) {
         const uint32_t part = contiguous(out_prod_, sizeof(ring_->out), total - done);
         copy_to_shared(&ring_->out[out_prod_ & (sizeof(ring_->out) - 1)], data + done, part);
@@ -71,6 +79,8 @@ size_t Console::push(const char *data, size_t length)
     }
     write_barrier(); // the bytes before out_prod; pairs with the daemon's reading out_prod first
     store_shared(ring_->out_prod, out_prod_);
+    if (done > 0)
+        stalled_.store(0);
     lock_.unlock(flags);
     return done;
 }
@@ -83,22 +93,35 @@ size_t Console::write(const char *data, size_t length)
     return done;
 }
 
+bool Console::wait_for_room()
+{
+    if (!attached())
+        return false;
+    for (unsigned idle = 0; !broken(); ++idle) {
+        {
+            LockGuard guard(lock_);
+            const auto room = this->room();
+            if (!room.ok() || room.value() > 0)
+                return true; // or the next write() reports what is wrong
+        }
+        if (stalled_.load() != 0)
+            return false;
+        if (idle >= patience)
+            stalled_.store(1);
+        else
+            (void)hypercall(abi::hypercall_sched_op, abi::schedop_yield, nullptr);
+    }
+    return false;
+}
+
 void Console::write_all(const char *data, size_t length)
 {
-    unsigned idle = 0;
-    while (length > 0 && attached() && !broken()) {
+    while (length > 0) {
         const size_t done = write(data, length);
         data += done;
         length -= done;
-        if (done > 0) {
-            idle = 0;
-            stalled_ = false;
-        } else if (stalled_ || ++idle > patience) {
-            stalled_ = true;
+        if (done == 0 && !wait_for_room())
             return;
-        } else {
-            (void)hypercall(abi::hypercall_sched_op, abi::schedop_yield, nullptr);
-        }
     }
 }
 

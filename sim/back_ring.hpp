@@ -12,11 +12,11 @@ namespace sim {
 template <class Request, class Response>
 class BackRing {
 public:
-    static constexpr uint32_t slot_size = xen::FrontRing<Request, Response>::slot_size;
+    static constexpr uint32_t slot_size = sizeof(typename xen::FrontRing<Request, Response>::Slot);
 
     BackRing() = default;
     BackRing(uint8_t *pages, uint32_t bytes)
-        : pages_(pages), size_(xen::FrontRing<Request, Response>::slots_in(bytes))
+        : pages_(pages), size_(xen::ring_slots(bytes, slot_size))
     {
     }
 

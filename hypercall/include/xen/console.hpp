@@ -14,16 +14,16 @@ namespace xen {
 struct ConsoleRing {
     char in[1024];
     char out[2048];
-    uint32_t in_cons; // ours
-    uint32_t in_prod; // the daemon's
+    uint32_t in_cons;  // ours
+    uint32_t in_prod;  // the daemon's
     uint32_t out_cons; // the daemon's
     uint32_t out_prod; // ours
 };
 static_assert(offsetof(ConsoleRing, in_cons) == 3072);
 static_assert(sizeof(ConsoleRing) == 3088);
 
-// Usable as a constinit object; no call sleeps. A daemon that breaks the protocol breaks the console: one log
-// line, then nothing is read or written any more.
+// Usable as a constinit object; no call sleeps. A daemon that breaks the protocol breaks the console:
+// one log line, then nothing is read or written any more.
 class Console {
 public:
     constexpr Console() = default;
@@ -34,8 +34,11 @@ public:
     // Queues as much as fits and tells the daemon; returns how much. 0: full, or broken().
     size_t write(const char *data, size_t length);
 
-    // Queues all of it, waiting for the daemon, but for a bounded time: the rest is dropped then, and
-    // nobody waits again until the daemon moves. For early boot and panics.
+    // Waits for the daemon to make room, giving the CPU away, for a bounded time. False: it did not,
+    // and from then on nobody waits (stalled()) until it has moved.
+    bool wait_for_room();
+
+    // Queues all of it, waiting for room; drops the rest when there is none. Early boot and panics.
     void write_all(const char *data, size_t length);
 
     // Takes what has arrived, at most `size`; returns how much.
@@ -43,10 +46,12 @@ public:
 
     bool attached() const { return ring_ != nullptr; }
     bool broken() const { return broken_.load() != 0; }
+    bool stalled() const { return stalled_.load() != 0 || broken(); }
 
 private:
+    Result<uint32_t> room();
     size_t push(const char *data, size_t length);
-    void fail(const char *what, uint32_t value);
+    void fail(const char *index, uint32_t value);
     void notify() const;
 
     ConsoleRing *ring_ = nullptr;
@@ -54,8 +59,9 @@ private:
     SpinLock lock_;
     uint32_t in_cons_ = 0;
     uint32_t out_prod_ = 0;
+    uint32_t out_cons_ = 0; // as room() last found it
     Atomic<uint32_t> broken_;
-    bool stalled_ = false; // write_all() gave up once and nothing moved since
+    Atomic<uint32_t> stalled_;
 };
 
 } // namespace xen
