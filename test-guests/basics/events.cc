@@ -29,7 +29,7 @@ Result<EventChannel> ipi(uint32_t *counter)
     return EventChannel::adopt(EventPort{bind.port}, count, counter);
 }
 
-constexpr uint32_t soon_ms = 2000; // for what should come at once
+constexpr uint32_t soon_ms = 5000; // for what should come at once
 constexpr uint32_t never_ms = 20;  // for what should not come
 
 } // namespace

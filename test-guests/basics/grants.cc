@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// Grants (public/grant_table.h) with this domain as its own peer: it maps and copies what it granted.
+// Grants (public/grant_table.h), with this domain as its own peer: it maps and copies what it
+// granted.
 #include <xen/grant.hpp>
 #include <xen/hypercall.hpp>
 #include <xen/port.h>
@@ -60,7 +61,8 @@ public:
             window_ = guest::window();
         GnttabMap map{reinterpret_cast<uint64_t>(window_), gntmap_host_map | flags, ref.value,
                       guest::own_domid().value, not_written, 0, 0};
-        auto result = hypercall(abi::hypercall_grant_table_op, abi::gnttabop_map_grant_ref, &map, 1);
+        auto result =
+            hypercall(abi::hypercall_grant_table_op, abi::gnttabop_map_grant_ref, &map, 1);
         if (!result.ok())
             return not_written;
         if (map.status == 0) {
@@ -186,7 +188,8 @@ void grant_pool()
     CHECK(page);
     CHECK_ERROR(Grant::give(guest::own_domid(), page, GrantAccess::read_write), Error::no_space);
 
-    GrantRef ref = NEED(pool.give(guest::own_domid(), xen_port_frame(page), GrantAccess::read_write));
+    GrantRef ref =
+        NEED(pool.give(guest::own_domid(), xen_port_frame(page), GrantAccess::read_write));
     CHECK(pool.available() == before - 1);
     Mapping mapping;
     CHECK(mapping.map(ref, 0) == 0);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// Every part of hypercall/ once against a real Xen: hypercalls, memory, events, time, grants, the console, and
-// xenstore where there is one.
+// Every part of hypercall/ once against a real Xen: hypercalls, memory, events, time, grants, the
+// console, and xenstore where there is one.
 #include <xen/hypercall.hpp>
 #include <xen/port.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// The xenstore client against a real xenstored (docs/misc/xenstore.txt): below /local/domain/ID only
-// data is this domain's to write.
+// The xenstore client against a real xenstored (docs/misc/xenstore.txt). Below /local/domain/ID
+// only data is this domain's to write.
 #include <xen/format.hpp>
 #include <xen/port.h>
 #include <xen/xenstore.hpp>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// Where a test guest prints: the console ring, or Xen's own console as the first domain (console_io,
-// public/xen.h).
+// Where a test guest prints: the console ring, or as the first domain Xen's own console
+// (console_io, public/xen.h).
 #include <xen/console.hpp>
 #include <xen/hypercall.hpp>
 #include <xen/port.h>

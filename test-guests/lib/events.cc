@@ -7,6 +7,7 @@
 
 #include "guest.hpp"
 #include "internal.hpp"
+#include "tap.hpp"
 
 using namespace xen;
 
@@ -62,7 +63,7 @@ void guest::events_init()
     abi::CallbackRegister callback{abi::callback_event, abi::callback_masks_events,
                                    reinterpret_cast<uint64_t>(&guest_upcall_stub)};
     if (!hypercall(abi::hypercall_callback_op, abi::callbackop_register, &callback).ok())
-        exit(abi::shutdown_crash);
+        tap::bail_out("Xen refuses the event callback");
     xen_port_irq_restore(0);
 }
 

@@ -20,7 +20,7 @@ xen::DomId own_domid();
 
 // ---- memory ----
 
-// One page of address space whose own memory may be replaced with a mapping; null when there are no more.
+// One page of address space whose own memory may be replaced with a mapping; null: no more left.
 void *window();
 
 // Maps a machine frame, ours or one of Xen's, read-write at a page of window().

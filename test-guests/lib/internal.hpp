@@ -7,9 +7,9 @@
 namespace guest {
 
 void memory_init(const xen::abi::StartInfo &info, uint64_t free_start);
+void console_init();
 void traps_init();
 void events_init();
-void console_init();
 void grants_init();
 
 } // namespace guest

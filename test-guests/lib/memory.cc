@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 // Memory of a PV guest as Xen built it ("start-of-day memory layout", public/xen.h): pages behind
-// the boot stack, p2m and m2p, mapping of foreign frames (update_va_mapping), the grant
-// table. Implements the memory part of port.h.
+// the boot stack, p2m and m2p, mapping of foreign frames (update_va_mapping), the grant table.
+// Implements the memory part of port.h.
 #include <xen/grant.hpp>
 #include <xen/hypercall.hpp>
 #include <xen/port.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// The rest of port.h for a test guest: log, time (public/xen.h, vcpu_time_info), and waiting for xenstore
-// in a kernel with a single thread.
+// The rest of port.h for a test guest: log, time (vcpu_time_info, public/xen.h), and waiting for
+// xenstore in a kernel with a single thread.
 #include <xen/port.h>
 #include <xen/shared.hpp>
 #include <xen/xenstore.hpp>

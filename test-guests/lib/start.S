@@ -41,8 +41,8 @@ guest_entry:
 	ud2
 	.size	guest_entry, . - guest_entry
 
-/* A trap is the end of the test: no register is kept. Xen pushed ss, rsp, rflags, cs, rip, the error code
- * if the vector has one, r11, rcx. */
+/* A trap is the end of the test: no register is kept. Xen pushed ss, rsp, rflags, cs, rip, the
+ * error code if the vector has one, r11, rcx. */
 	.globl	guest_trap_stubs
 	.balign	32
 guest_trap_stubs:		/* one every 32 bytes */

@@ -73,9 +73,9 @@ extern "C" [[noreturn]] void guest_start(const abi::StartInfo *start_info, uint6
     guest::memory_init(*info, (boot_stack_end + page_size - 1) & ~(page_size - 1));
     if (!guest::map_frame(shared_info_page, info->shared_info >> page_shift).ok())
         guest::exit(abi::shutdown_crash);
+    guest::console_init(); // from here on a failure can be told
     guest::traps_init();
     guest::events_init();
-    guest::console_init();
     guest::grants_init();
     if (!guest::first_domain()) {
         auto started = xenstore::start(guest::frame_to_virt(info->store_mfn),

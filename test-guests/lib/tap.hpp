@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// Tests and their report, in TAP (testanything.org) on the console. A test is a title and a function;
-// a guest's main.cc lists its own in `tests`, and the library runs them in that order.
+// Tests and their report, in TAP (testanything.org) on the console. A test is a title and a
+// function; a guest's main.cc lists its own in `tests`, and the library runs them in that order.
 #pragma once
 
 #include <xen/types.hpp>

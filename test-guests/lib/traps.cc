@@ -51,5 +51,5 @@ void guest::traps_init()
                                    reinterpret_cast<uint64_t>(&guest_failsafe)};
     if (!hypercall(abi::hypercall_set_trap_table, table).ok() ||
         !hypercall(abi::hypercall_callback_op, abi::callbackop_register, &failsafe).ok())
-        exit(abi::shutdown_crash);
+        tap::bail_out("Xen refuses the trap table");
 }
