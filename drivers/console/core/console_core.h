@@ -26,10 +26,10 @@ size_t console_core_write(const char *data, size_t length);
 /* Takes all of it, waiting for the daemon for a bounded time, then drops the rest. */
 void console_core_write_all(const char *data, size_t length);
 
-/* After a write that did not fit: gives the daemon a little time. */
+/* Waits, for a bounded time, until something fits. */
 void console_core_wait(void);
 
-/* All that time was in vain, and the daemon has not moved since. */
+/* Such a wait was in vain, and the daemon has not moved since. */
 int console_core_is_stalled(void);
 
 size_t console_core_read(char *data, size_t size);

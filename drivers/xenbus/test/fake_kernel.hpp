@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+// The kernel around the bus's core, for tests: a device model of a few lines, whose work runs when the
+// test says so.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include <sim/sim.hpp>
+#include <xenbus/core/xenbus_core.h>
+
+struct FakeDevice {
+    std::string nodename, type, otherend;
+    uint32_t id = 0;
+    uint16_t domain = 0;
+    bool present = false; // between add and remove
+    bool bound = false;
+    bool locked = false;
+    std::vector<unsigned> states; // as delivered
+};
+
+// Devices that exist or existed, by core object; one that is released leaves.
+class FakeKernel {
+public:
+    std::map<xenbus_core_device *, FakeDevice> devices;
+    std::set<std::string> drivers{"vbd", "vif"}; // types that find a driver
+    int add_result = 0;
+    bool out_of_memory = false;
+    unsigned scans = 0, controls = 0, added = 0, removed = 0;
+
+    // Runs whatever was kicked, xenstored and the watches, until nothing happens any more.
+    void run();
+    // The one present device of this name ("vbd-51713"), or null.
+    FakeDevice *present(const std::string &name);
+    unsigned present_count() const;
+    // A driver that comes late.
+    void bind(const std::string &name);
+
+    std::set<xenbus_core_device *> kicked;
+    bool scan_kicked = false;
+};
+
+extern FakeKernel *kernel;
+
+// A fresh machine with a fresh kernel.
+class BusTest : public sim::MachineTest {
+protected:
+    void SetUp() override;
+    void TearDown() override;
+
+    // What a toolstack writes for a device, and in which state the backend starts.
+    void plug(const std::string &type, const std::string &id, unsigned state = 2,
+              unsigned domain = 0);
+    void unplug(const std::string &type, const std::string &id, unsigned domain = 0);
+    static std::string frontend(const std::string &type, const std::string &id);
+    static std::string backend(const std::string &type, const std::string &id, unsigned domain = 0);
+
+    FakeKernel kernel_;
+};
