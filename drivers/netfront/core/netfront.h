@@ -9,7 +9,7 @@
 #ifndef NETFRONT_H
 #define NETFRONT_H
 
-#if defined(__KERNEL__) && !defined(__cplusplus)
+#ifdef __KERNEL__
 #include <linux/types.h>
 #else
 #include <stdbool.h>

@@ -7,7 +7,7 @@
 #ifndef NETFRONT_PORT_H
 #define NETFRONT_PORT_H
 
-#if defined(__KERNEL__) && !defined(__cplusplus)
+#ifdef __KERNEL__
 #include <linux/types.h>
 #else
 #include <stdbool.h>
