@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+// Connecting, reconnecting and closing a disk (public/io/blkif.h).
+#include "disk.hpp"
+
+#include <xen/format.hpp>
+
+#include "properties.hpp"
+
+namespace xen::blk {
+
+namespace {
+
+constexpr unsigned transaction_attempts = 100;
+
+Path copy(const char *text)
+{
+    auto path = join_path(text, "");
+    return path.take();
+}
+
+} // namespace
+
+Disk::Disk(void *owner, const char *node, const char *backend, DomId backend_domain, uint32_t id)
+    : owner_(owner), node_(copy(node)), backend_(copy(backend)), backend_domain_(backend_domain),
+      id_(id), queue_(owner, node_.c_str())
+{
+}
+
+// The backend's states that call for nothing: unknown (its directory cannot be read: it may come back,
+// requests wait) and those of a reconfiguration.
+void Disk::backend_changed(XenbusState backend)
+{
+    if (phase_ == Phase::detached)
+        return;
+    const XenbusState before = backend_state_;
+    backend_state_ = backend;
+    queue_.retry_held();
+
+    switch (backend) {
+    case XenbusState::initialising:
+        restart();
+        break;
+    case XenbusState::init_wait:
+        if (before == backend)
+            break;
+        restart();
+        offer();
+        break;
+    case XenbusState::initialised: // by a backend with nothing to negotiate, instead of init_wait
+        if (phase_ == Phase::offered)
+            break;
+        restart();
+        offer();
+        break;
+    case XenbusState::connected:
+        connect();
+        break;
+    case XenbusState::closing:
+        close(true);
+        break;
+    case XenbusState::closed:
+        close(false);
+        reopen();
+        break;
+    default:
+        break;
+    }
+}
+
+// The backend is at its beginning, so this side has to be, too. What was in flight towards an earlier
+// instance of it will be submitted again.
+void Disk::restart()
+{
+    if (phase_ == Phase::waiting)
+        return;
+    pause(false);
+    queue_.close(BLKFRONT_INTERRUPTED);
+    if (queue_.held()) // by the earlier instance: no ring before it has let go
+        return break_off();
+    phase_ = Phase::waiting;
+    close_wanted_ = false;
+    write_state(node_.c_str(), XenbusState::initialising).take();
+}
+
+void Disk::offer()
+{
+    if (phase_ != Phase::waiting)
+        return;
+    Status status = queue_.open(backend_domain_, static_cast<uint16_t>(id_));
+    if (status.ok())
+        status = publish();
+    if (status.ok())
+        status = write_state(node_.c_str(), XenbusState::initialised);
+    if (!status.ok()) {
+        Line line;
+        line.text(node_.c_str()).text(": no ring, error ");
+        log_error(line.number(static_cast<unsigned>(status.error())));
+        return break_off();
+    }
+    phase_ = Phase::offered;
+}
+
+Status Disk::publish()
+{
+    Status status = Error::again;
+    for (unsigned i = 0; i < transaction_attempts && status.error() == Error::again; ++i)
+        status = publish_once();
+    return status;
+}
+
+Status Disk::publish_once()
+{
+    const Transaction t = TRY(xenstore::begin());
+    Status status = xenstore::write_number(t, node_.c_str(), "ring-ref",
+                                           queue_.ring_reference().value);
+    if (status.ok())
+        status = xenstore::write_number(t, node_.c_str(), "event-channel", queue_.port().value);
+    if (status.ok())
+        status = xenstore::write(t, node_.c_str(), "protocol", protocol_name);
+    if (status.ok())
+        return xenstore::commit(t);
+    xenstore::abort(t);
+    return status;
+}
+
+void Disk::connect()
+{
+    if (phase_ != Phase::offered)
+        return; // nothing new: resizing a connected disk is not supported
+    auto properties = read_properties(node_.c_str(), backend_.c_str());
+    if (!properties.ok())
+        return break_off();
+    const blkfront_geometry geometry = properties.take();
+    if (sector_size_ && sector_size_ != geometry.sector_size) {
+        Line line;
+        line.text(node_.c_str()).text(": refused, the backend's sector-size changed to ");
+        log_error(line.number(geometry.sector_size));
+        return break_off();
+    }
+    sector_size_ = geometry.sector_size;
+    if (!write_state(node_.c_str(), XenbusState::connected).ok())
+        return break_off();
+    phase_ = Phase::connected;
+    queue_.run(geometry);
+
+    Line line;
+    line.text(node_.c_str()).text(": ").number(geometry.sectors).text(" sectors of 512 bytes");
+    log_info(line.text(geometry.read_only ? ", read-only" : "")
+                 .text(geometry.flush ? ", cache flush" : ""));
+    paused_ = false;
+    blkfront_port_ready(owner_, &geometry);
+}
+
+void Disk::close(bool backend_answers)
+{
+    switch (phase_) {
+    case Phase::connected:
+        if (backend_answers && !online() && blkfront_port_in_use(owner_)) {
+            close_wanted_ = true;
+            write_state(node_.c_str(), XenbusState::closing).take();
+            return;
+        }
+        pause(backend_answers);
+        break;
+    case Phase::waiting:
+    case Phase::offered:
+        break;
+    case Phase::broken: // this side is done; the toolstack waits for it to say so
+        write_state(node_.c_str(), XenbusState::closed).take();
+        return;
+    case Phase::closed:
+    case Phase::detached:
+        return;
+    }
+    queue_.close(BLKFRONT_INTERRUPTED);
+    if (queue_.held()) {
+        Line line;
+        log_error(line.text(node_.c_str()).text(": broken, the backend's mapped requests are ")
+                      .number(queue_.held()));
+        return break_off();
+    }
+    phase_ = Phase::closed;
+    close_wanted_ = false;
+    write_state(node_.c_str(), XenbusState::closed).take();
+}
+
+// After both sides closed: a backend that stays for another connection waits for this side to start.
+void Disk::reopen()
+{
+    if (phase_ != Phase::closed || !online())
+        return;
+    phase_ = Phase::waiting;
+    write_state(node_.c_str(), XenbusState::initialising).take();
+}
+
+// Until the backend starts again.
+void Disk::break_off()
+{
+    if (phase_ == Phase::broken) {
+        queue_.fail();
+        return;
+    }
+    phase_ = Phase::broken;
+    close_wanted_ = false;
+    queue_.fail();
+    queue_.close(BLKFRONT_ERROR);
+    write_state(node_.c_str(), XenbusState::closing).take();
+    paused_ = false;
+    blkfront_port_failed(owner_);
+}
+
+void Disk::pause(bool drain)
+{
+    queue_.pause();
+    if (paused_)
+        return;
+    paused_ = true;
+    blkfront_port_pause(owner_, drain);
+}
+
+bool Disk::online() const
+{
+    auto online = xenstore::read_number({}, backend_.c_str(), "online");
+    return online.ok() && online.value() == 1;
+}
+
+void Disk::work()
+{
+    if (phase_ != Phase::detached && queue_.broken() && phase_ != Phase::broken)
+        break_off();
+}
+
+void Disk::users_left()
+{
+    if (close_wanted_ && phase_ == Phase::connected)
+        close(true);
+}
+
+void Disk::detach()
+{
+    phase_ = Phase::detached;
+    queue_.fail();
+    queue_.close(BLKFRONT_ERROR);
+    queue_.abandon_held();
+    // A directory that is gone must not be made again by writing into it.
+    if (read_state(node_.c_str()) != XenbusState::unknown)
+        write_state(node_.c_str(), XenbusState::closed).take();
+}
+
+} // namespace xen::blk
