@@ -6,6 +6,7 @@
 void version();
 void features();
 void unknown_hypercall();
+void four_arguments();
 void memory();
 
 // events.cc

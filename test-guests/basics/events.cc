@@ -72,6 +72,12 @@ void event_masked()
     __atomic_fetch_or(&word, 1ull << (channel.port().value % 64), __ATOMIC_SEQ_CST);
     channel.notify();
     CHECK_ERROR(guest::wait_for(counter, 1, never_ms), Error::timed_out);
+    // An upcall for somebody else does not take it along.
+    uint32_t other = 0;
+    EventChannel neighbour = NEED(ipi(&other));
+    neighbour.notify();
+    NEED(guest::wait_for(other, 1, soon_ms));
+    CHECK(read(counter) == 0);
 
     abi::EvtchnPort unmask{channel.port().value};
     NEED(hypercall(abi::hypercall_event_channel_op, abi::evtchnop_unmask, &unmask));

@@ -14,6 +14,7 @@ const Test tests[] = {
     {"Xen tells its version", version},
     {"Xen tells its features", features},
     {"an unknown hypercall is refused", unknown_hypercall},
+    {"four arguments of a hypercall arrive", four_arguments},
     {"pages are zeroed, distinct, and known to Xen as ours", memory},
     {"an IPI arrives", event_ipi},
     {"two connected ports reach each other", event_pair},
@@ -58,6 +59,25 @@ void unknown_hypercall()
 {
     CHECK_ERROR(hypercall(static_cast<abi::Hypercall>(63)), Error::not_implemented);
     CHECK_ERROR(hypercall(abi::hypercall_sched_op, 99, nullptr), Error::not_implemented);
+}
+
+void four_arguments()
+{
+    void *page = xen_port_page_alloc();
+    CHECK(page);
+    // Tells Xen which of our frames this one is: what it knows already.
+    uint64_t mfn = xen_port_frame(page);
+    uint64_t pfn = guest::machine_to_phys(mfn);
+    abi::MmuUpdate update{mfn << page_shift | abi::mmu_machphys_update, pfn};
+    uint32_t done = 0;
+    NEED(hypercall(abi::hypercall_mmu_update, &update, 1, &done, domid_self.value));
+    CHECK(done == 1);
+    CHECK(guest::machine_to_phys(mfn) == pfn);
+    constexpr Error no_such_domain{3};
+    constexpr uint16_t nobody = 0x7fef; // the highest that a domain can have
+    CHECK_ERROR(hypercall(abi::hypercall_mmu_update, &update, 1, &done, nobody),
+                no_such_domain);
+    xen_port_page_free(page);
 }
 
 void memory()

@@ -26,6 +26,9 @@ void *window();
 // Maps a machine frame, ours or one of Xen's, read-write at a page of window().
 xen::Status map_frame(void *address, uint64_t mfn);
 
+// Xen's answer to which of our frames, counted from 0, a machine frame is.
+uint64_t machine_to_phys(uint64_t mfn);
+
 // Where a machine frame of ours, ring pages from start info included, is mapped.
 void *frame_to_virt(uint64_t mfn);
 

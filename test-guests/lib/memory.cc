@@ -5,6 +5,7 @@
 #include <xen/grant.hpp>
 #include <xen/hypercall.hpp>
 #include <xen/port.h>
+#include <xen/shared.hpp>
 
 #include "guest.hpp"
 #include "internal.hpp"
@@ -70,12 +71,16 @@ uint64_t xen_port_frame(const void *page)
     return p2m[(reinterpret_cast<uint64_t>(page) - virt_base) >> page_shift];
 }
 
-void *guest::frame_to_virt(uint64_t mfn)
+uint64_t guest::machine_to_phys(uint64_t mfn)
 {
     // SAFETY: Xen maps its m2p read-only for every guest; mfn is a frame of ours.
-    uint64_t pfn = reinterpret_cast<const uint64_t *>(m2p_base)[mfn];
+    return load_shared(reinterpret_cast<const uint64_t *>(m2p_base)[mfn]);
+}
+
+void *guest::frame_to_virt(uint64_t mfn)
+{
     // SAFETY: boot allocations are mapped at virt_base in the order of their pfn.
-    return reinterpret_cast<void *>(virt_base + (pfn << page_shift));
+    return reinterpret_cast<void *>(virt_base + (machine_to_phys(mfn) << page_shift));
 }
 
 void *guest::window()
