@@ -103,7 +103,7 @@ configure() {
 
 fail() {
     {
-        grep -E '(error|undefined reference|Error [0-9]|warning: objtool)' "$log" | head -20 ||
+        grep -E '([Ee]rror: |undefined reference|C\+\+: |multiple definition)' "$log" | head -30 ||
             tail -20 "$log"
         echo "kernel: $1; the log is $log"
     } >&2
