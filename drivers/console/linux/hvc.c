@@ -11,6 +11,7 @@
 #include <hvc_console.h>
 #include <xen/hvc-console.h>
 #include <xen/port.h>
+#include <xen/xen.h>
 #include "../core/console_core.h"
 
 /* ---- boot ---- */
@@ -113,7 +114,7 @@ static void on_event(void *hvc)
 
 static int __init start_console(void)
 {
-	return xen_pv_guest() ? hvc_instantiate(0, 0, &console_ops) : 0;
+	return xen_domain() ? hvc_instantiate(0, 0, &console_ops) : 0;
 }
 console_initcall(start_console);
 
@@ -121,7 +122,7 @@ static int __init start_terminal(void)
 {
 	struct hvc_struct *hvc;
 
-	if (!xen_pv_guest())
+	if (!xen_domain())
 		return 0;
 	hvc = hvc_alloc(0, 0, &console_ops, 1024);
 	if (IS_ERR(hvc))

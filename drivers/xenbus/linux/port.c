@@ -16,6 +16,7 @@
 #include <linux/workqueue.h>
 #include <asm/xen/arch.h>
 #include <xen/port.h>
+#include <xen/xen.h>
 #include "../core/xenbus_core.h"
 #include "port.h"
 
@@ -117,7 +118,7 @@ static int __init start_services(void)
 	struct task_struct *thread;
 	int rc;
 
-	if (!xen_pv_guest())
+	if (!xen_domain())
 		return 0;
 
 	rc = xenbus_core_start_grants();
