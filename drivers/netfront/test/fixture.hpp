@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+// A kernel for the network frontend's core, on the simulated machine: implements netfront_port.h
+// and plays the bus, NAPI and the work queue, in one thread.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <netfront/core/netfront.h>
+#include <netfront/core/netfront_port.h>
+
+#include "backend.hpp"
+
+namespace netfront_test {
+
+class NetFrontTest : public sim::MachineTest {
+public:
+    // ---- what the port's functions left here ----
+    bool link = false;
+    bool full = false;
+    bool poll_wanted = false;
+    bool broken_reported = false;
+    bool out_of_buffers = false; // refuse buffers for received packets
+    bool locked = false;
+    unsigned link_changes = 0;
+    std::vector<Packet> received;
+    Packet filling;
+
+protected:
+    void SetUp() override;
+    // Removes the device if the test did not, and expects that nothing of it is left.
+    void TearDown() override;
+
+    // Makes the device; 0 or a negative errno.
+    int probe();
+    void remove();
+    // Directories, a backend, the device, and all of it connected.
+    void connect();
+    // Runs machine, bus, polls and works until nothing happens any more.
+    void settle();
+    void poll(unsigned budget = 64);
+    netfront_verdict send(const Packet &packet);
+    netfront_counters counters();
+    std::string front_state();
+    // Packets pass both ways.
+    void expect_traffic();
+    // The device works with a new backend.
+    void expect_reconnect();
+
+    static Packet packet(size_t length, unsigned seed = 1);
+
+    netfront *device = nullptr;
+    std::unique_ptr<Backend> backend;
+    std::array<uint8_t, 6> mac{};
+
+private:
+    std::unique_ptr<std::max_align_t[]> memory_;
+    unsigned watch_ = 0;
+    bool backend_changed_ = false;
+    unsigned free_grants_ = 0;
+};
+
+} // namespace netfront_test
