@@ -115,7 +115,7 @@ run_make() {
     local began=$SECONDS shown=0 line
     nice make "$@" >"$log" 2>&1 &
     local pid=$!
-    trap 'kill "$pid" 2>/dev/null; wait "$pid"; die interrupted' INT TERM HUP
+    trap '{ kill "$pid"; wait "$pid"; } 2>/dev/null || die interrupted' INT TERM HUP
     while kill -0 "$pid" 2>/dev/null; do
         sleep 0.5
         line="building: $((SECONDS - began)) s, $(grep -cE '^  (CC|CXX|AS) ' "$log" || true) objects"

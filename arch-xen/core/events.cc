@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// Event channels, 2-level (public/event_channel.h): from a pending bit to a Linux irq, and the
+// inter-processor interrupts, one port for each vCPU with the reasons in a word beside it.
+#include <xen/shared.hpp>
+
+#include "arch.hpp"
+
+extern "C" {
+void glue_handle_irq(unsigned irq);
+xen::abi::VcpuInfo *glue_vcpu_info(void);
+}
+
+namespace xen::pv {
+namespace {
+
+constexpr unsigned max_cpus = CONFIG_NR_CPUS;
+constexpr unsigned word_bits = 64;
+
+struct PortState {
+    uint32_t irq; // 0: nobody's
+    uint32_t cpu; // where Xen delivers it
+};
+constinit PortState ports[abi::max_event_ports]{};
+
+struct IpiState {
+    uint32_t port;
+    uint32_t reasons;
+};
+constinit IpiState ipis[max_cpus]{};
+
+// ---- bits in shared info; Xen sets and clears them at any time ----
+
+uint64_t bit_of(uint32_t port) { return 1ull << (port % word_bits); }
+
+void set_bit(uint64_t &word, uint64_t bit) { __atomic_fetch_or(&word, bit, __ATOMIC_SEQ_CST); }
+void clear_bit(uint64_t &word, uint64_t bit) { __atomic_fetch_and(&word, ~bit, __ATOMIC_SEQ_CST); }
+
+void handle_port(uint32_t port, unsigned cpu)
+{
+    PortState state = ports[port];
+    if (state.irq == 0) {
+        // Nobody listens (any more): once is enough.
+        set_bit(guest.shared_info->evtchn_mask[port / word_bits], bit_of(port));
+        return;
+    }
+    if (state.cpu == cpu)
+        glue_handle_irq(state.irq);
+}
+
+void handle_word(unsigned word, unsigned cpu)
+{
+    auto &shared = *guest.shared_info;
+    uint64_t active = load_shared(shared.evtchn_pending[word]) & ~load_shared(shared.evtchn_mask[word]);
+    while (active) {
+        unsigned bit = static_cast<unsigned>(__builtin_ctzll(active));
+        active &= active - 1;
+        handle_port(word * word_bits + bit, cpu);
+    }
+}
+
+} // namespace
+} // namespace xen::pv
+
+using namespace xen;
+using namespace xen::pv;
+
+// The upcall: events are masked on this vCPU until it returns.
+extern "C" void xen_dispatch_events(void)
+{
+    abi::VcpuInfo &info = *glue_vcpu_info();
+    unsigned cpu = glue_cpu();
+    do {
+        store_shared(info.upcall_pending, 0);
+        // Pairs with Xen's order: pending bit, selector, upcall_pending.
+        uint64_t selector = __atomic_exchange_n(&info.pending_selector, 0, __ATOMIC_SEQ_CST);
+        while (selector) {
+            unsigned word = static_cast<unsigned>(__builtin_ctzll(selector));
+            selector &= selector - 1;
+            handle_word(word, cpu);
+        }
+    } while (load_shared(info.upcall_pending));
+}
+
+extern "C" void xen_port_assign(uint32_t port, uint32_t irq, uint32_t cpu)
+{
+    if (port < abi::max_event_ports)
+        ports[port] = {irq, cpu};
+}
+
+extern "C" void xen_event_ack(uint32_t port)
+{
+    clear_bit(guest.shared_info->evtchn_pending[port / word_bits], bit_of(port));
+}
+
+extern "C" void xen_event_mask(uint32_t port)
+{
+    set_bit(guest.shared_info->evtchn_mask[port / word_bits], bit_of(port));
+}
+
+// Xen does it, because it also looks whether an event came meanwhile and to which vCPU it goes.
+extern "C" void xen_event_unmask(uint32_t port)
+{
+    abi::EvtchnPort args{port};
+    (void)hypercall(abi::hypercall_event_channel_op, abi::evtchnop_unmask, &args);
+}
+
+extern "C" void xen_mask_all_events(void)
+{
+    for (auto &word : guest.shared_info->evtchn_mask)
+        store_shared(word, ~0ull);
+}
+
+// Binds a virtual interrupt to a vCPU; the port, or a negative errno.
+extern "C" int xen_bind_virq(unsigned virq, unsigned cpu)
+{
+    abi::EvtchnBindVirq args{virq, cpu, 0};
+    auto done = hypercall(abi::hypercall_event_channel_op, abi::evtchnop_bind_virq, &args);
+    return done.ok() ? static_cast<int>(args.port) : to_errno(done.error());
+}
+
+extern "C" int xen_bind_ipi(unsigned cpu)
+{
+    abi::EvtchnBindIpi args{cpu, 0};
+    auto done = hypercall(abi::hypercall_event_channel_op, abi::evtchnop_bind_ipi, &args);
+    if (!done.ok())
+        return to_errno(done.error());
+    ipis[cpu] = {args.port, 0};
+    return static_cast<int>(args.port);
+}
+
+extern "C" void xen_close_port(uint32_t port)
+{
+    abi::EvtchnPort args{port};
+    (void)hypercall(abi::hypercall_event_channel_op, abi::evtchnop_close, &args);
+}
+
+extern "C" void xen_send_ipi(unsigned cpu, uint32_t reason)
+{
+    // A reason that is still there means an event on its way.
+    if (__atomic_fetch_or(&ipis[cpu].reasons, reason, __ATOMIC_SEQ_CST) != 0)
+        return;
+    abi::EvtchnPort args{ipis[cpu].port};
+    (void)hypercall(abi::hypercall_event_channel_op, abi::evtchnop_send, &args);
+}
+
+extern "C" uint32_t xen_take_ipi_reasons(unsigned cpu)
+{
+    return __atomic_exchange_n(&ipis[cpu].reasons, 0, __ATOMIC_SEQ_CST);
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* C's view of core/: prototypes in Linux's types. pte_t and its kin pass as the u64 that the C++
+ * definitions take. */
+#ifndef PROXENOS_GLUE_CORE_H
+#define PROXENOS_GLUE_CORE_H
+
+#include <linux/irqreturn.h>
+#include <linux/types.h>
+
+/* core/boot.cc */
+void xen_boot_tables(void *start_info);
+void xen_boot_shared_info(void *address);
+u64 xen_shared_info_frame(void);
+void *xen_time_info(unsigned int vcpu);
+void *xen_wall_clock(void);
+void xen_register_callbacks(void);
+const char *xen_command_line(void);
+u64 xen_memory_pages(void);
+bool xen_initrd(u64 *physical, u64 *size);
+unsigned int xen_reserved_ranges(u64 first[5], u64 count[5]);
+
+/* core/batch.cc */
+void xen_core_flush(void);
+
+/* core/p2m.cc, core/pagetable.cc, core/pin.cc */
+u64 xen_make_entry(u64 entry);
+u64 xen_entry_value(u64 entry);
+u64 xen_frame_to_pfn(u64 frame);
+void xen_set_entry(void *entry, u64 value);
+void xen_modify_entry(void *entry, u64 value);
+void xen_set_top_entry(void *entry, u64 value);
+void xen_table_alloc(u64 pfn, unsigned int level, bool live);
+void xen_table_free(u64 pfn, unsigned int level);
+void xen_set_mapping(unsigned long address, u64 entry);
+void xen_set_page_access(u64 pfn, bool writable);
+void xen_load_tables(u64 l4_pfn, u64 user_l4_pfn);
+void xen_flush_tlb_local(void);
+void xen_flush_tlb_page(unsigned long address);
+void xen_flush_tlb_mask(const void *mask, bool one_page, unsigned long address);
+void xen_tables_have_struct_pages(void);
+void xen_pin(void *mm, u64 l4_pfn, u64 user_l4_pfn);
+void xen_unpin(void *mm, u64 l4_pfn, u64 user_l4_pfn);
+
+/* core/traps.cc */
+void xen_load_idt(const void *idt, unsigned int entries);
+void xen_load_gdt(const u64 *frames, unsigned int entries);
+void xen_set_ldt(const void *ldt, unsigned int entries);
+void xen_update_descriptor(u64 frame, unsigned int offset, u64 descriptor);
+void xen_stack_switch(unsigned long sp0, unsigned int ss);
+void xen_task_switched(bool set);
+int xen_set_segment_base(unsigned int which, unsigned long base);
+void xen_set_debug_register(int number, unsigned long value);
+unsigned long xen_get_debug_register(int number);
+void xen_set_io_bitmap(const void *bitmap, unsigned int ports);
+
+/* core/events.cc */
+void xen_dispatch_events(void);
+void xen_port_assign(u32 port, u32 irq, u32 cpu);
+void xen_event_ack(u32 port);
+void xen_event_mask(u32 port);
+void xen_event_unmask(u32 port);
+void xen_mask_all_events(void);
+int xen_bind_virq(unsigned int virq, unsigned int cpu);
+int xen_bind_ipi(unsigned int cpu);
+void xen_close_port(u32 port);
+void xen_send_ipi(unsigned int cpu, u32 reason);
+u32 xen_take_ipi_reasons(unsigned int cpu);
+
+/* core/vcpu.cc */
+struct xen_secondary_start {
+	u64 stack_top;
+	u64 kernel_sp;
+	u64 per_cpu_base;
+	u64 gdt_frame;
+	u32 gdt_entries;
+	const void *idt;
+	u32 idt_entries;
+};
+extern const size_t xen_vcpu_context_size;
+int xen_register_vcpu_info(unsigned int cpu, u64 frame, unsigned int offset);
+int xen_vcpu_is_up(unsigned int cpu);
+int xen_vcpu_up(unsigned int cpu);
+int xen_vcpu_down(unsigned int cpu);
+int xen_vcpu_initialise(unsigned int cpu, void *memory, const struct xen_secondary_start *start);
+void xen_timer_stop(unsigned int cpu);
+int xen_timer_set(unsigned int cpu, u64 system_time);
+void xen_block(void);
+void xen_yield(void);
+
+/* glue/ among itself */
+void xen_cpu_ops_init(void);
+void xen_mmu_secondary(unsigned int cpu);
+void xen_mmu_ops_init(void);
+void xen_irq_init(void);
+void xen_time_init(void);
+void xen_smp_init(void);
+unsigned int xen_virq_to_irq(unsigned int virq, unsigned int cpu, irqreturn_t (*handler)(int, void *),
+			     const char *name);
+u64 xen_frame_read_only(unsigned long address);
+void xen_vcpu_info_setup(unsigned int cpu);
+void *xen_vcpu_time(unsigned int cpu);
+unsigned int xen_ipi_to_irq(unsigned int cpu, irqreturn_t (*handler)(int, void *), const char *name);
+void *xen_arch_map_page(unsigned int fixmap, u64 frame);
+int xen_clockevent_prepare(unsigned int cpu);
+void xen_clockevent_start(void);
+
+#endif

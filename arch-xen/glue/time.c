@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Xen's clock (public/xen.h, vcpu_time_info) as clocksource, scheduler clock and wall clock, and
+ * the one-shot timer of each vCPU as clock event. */
+#include <linux/clockchips.h>
+#include <linux/clocksource.h>
+#include <linux/cpu.h>
+#include <linux/interrupt.h>
+#include <asm/paravirt.h>
+#include <asm/pvclock.h>
+#include <asm/x86_init.h>
+
+#include "core.h"
+
+#define VIRQ_TIMER 0
+
+static DEFINE_PER_CPU(struct clock_event_device, clock_event);
+
+static notrace u64 read_time(void)
+{
+	u64 now;
+
+	preempt_disable_notrace();
+	now = pvclock_clocksource_read(xen_vcpu_time(raw_smp_processor_id()));
+	preempt_enable_notrace();
+	return now;
+}
+
+static u64 read_clocksource(struct clocksource *cs)
+{
+	return read_time();
+}
+
+static struct clocksource xen_clocksource = {
+	.name = "xen",
+	.rating = 400,
+	.read = read_clocksource,
+	.mask = CLOCKSOURCE_MASK(64),
+	.flags = CLOCK_SOURCE_IS_CONTINUOUS,
+};
+
+static unsigned long tsc_khz_from_xen(void)
+{
+	setup_force_cpu_cap(X86_FEATURE_TSC_KNOWN_FREQ);
+	return pvclock_tsc_khz(xen_vcpu_time(0));
+}
+
+static void get_wallclock(struct timespec64 *now)
+{
+	pvclock_read_wallclock(xen_wall_clock(), xen_vcpu_time(0), now);
+}
+
+static int set_wallclock(const struct timespec64 *now)
+{
+	return -ENODEV; /* dom0's */
+}
+
+static int set_next_event(unsigned long delta, struct clock_event_device *device)
+{
+	return xen_timer_set(smp_processor_id(), read_time() + delta);
+}
+
+static int timer_stop(struct clock_event_device *device)
+{
+	xen_timer_stop(smp_processor_id());
+	return 0;
+}
+
+static irqreturn_t timer_interrupt(int irq, void *unused)
+{
+	struct clock_event_device *device = this_cpu_ptr(&clock_event);
+
+	if (!device->event_handler)
+		return IRQ_NONE;
+	device->event_handler(device);
+	return IRQ_HANDLED;
+}
+
+/* Binds the timer of a vCPU that does not run yet, or is this one. */
+int xen_clockevent_prepare(unsigned int cpu)
+{
+	struct clock_event_device *device = per_cpu_ptr(&clock_event, cpu);
+
+	if (device->irq)
+		return 0;
+	device->name = "xen";
+	device->features = CLOCK_EVT_FEAT_ONESHOT;
+	device->rating = 500;
+	device->cpumask = cpumask_of(cpu);
+	device->set_next_event = set_next_event;
+	device->set_state_shutdown = timer_stop;
+	device->irq = xen_virq_to_irq(VIRQ_TIMER, cpu, timer_interrupt, "timer");
+	return 0;
+}
+
+void xen_clockevent_start(void)
+{
+	xen_timer_stop(smp_processor_id());
+	clockevents_config_and_register(this_cpu_ptr(&clock_event), NSEC_PER_SEC, 1000, LONG_MAX);
+}
+
+static void __init timer_init(void)
+{
+	clocksource_register_hz(&xen_clocksource, NSEC_PER_SEC);
+	xen_clockevent_prepare(0);
+	xen_clockevent_start();
+}
+
+/* Called when shared info is mapped. */
+void __init xen_time_init(void)
+{
+	pvclock_set_flags(0);
+	paravirt_set_sched_clock(read_time);
+	x86_init.timers.timer_init = timer_init;
+	x86_init.timers.setup_percpu_clockev = x86_init_noop;
+	x86_init.timers.wallclock_init = x86_init_noop;
+	x86_cpuinit.setup_percpu_clockev = x86_init_noop;
+	x86_platform.calibrate_tsc = tsc_khz_from_xen;
+	x86_platform.get_wallclock = get_wallclock;
+	x86_platform.set_wallclock = set_wallclock;
+}
