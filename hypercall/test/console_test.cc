@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+// The console ring, with a daemon that behaves, sleeps, or writes impossible indices.
+#include <string>
+
+#include <sim/sim.hpp>
+#include <xen/abi.hpp>
+#include <xen/console.hpp>
+
+namespace {
+
+class ConsoleTest : public sim::MachineTest {
+protected:
+    void SetUp() override
+    {
+        sim::MachineTest::SetUp();
+        console_.attach(&ring_, xen::EventPort{2});
+        sim::filter_hypercalls([this](unsigned number, const unsigned long *) {
+            notified_ += number == xen::abi::hypercall_event_channel_op;
+            yields_ += number == xen::abi::hypercall_sched_op;
+            if (number == xen::abi::hypercall_sched_op && awake_)
+                drain(7);
+            return 0;
+        });
+    }
+
+    // The daemon takes up to `most` bytes.
+    std::string drain(size_t most = 4096)
+    {
+        std::string text;
+        while (ring_.out_cons != ring_.out_prod && text.size() < most)
+            text += ring_.out[ring_.out_cons++ % sizeof(ring_.out)];
+        output_ += text;
+        return text;
+    }
+
+    void type(const std::string &text)
+    {
+        for (const char c : text)
+            ring_.in[ring_.in_prod++ % sizeof(ring_.in)] = c;
+    }
+
+    std::string read(size_t size = 4096)
+    {
+        std::string text(size, 0);
+        text.resize(console_.read(text.data(), size));
+        return text;
+    }
+
+    xen::ConsoleRing ring_{};
+    xen::Console console_;
+    std::string output_;
+    unsigned notified_ = 0;
+    unsigned yields_ = 0;
+    bool awake_ = false;
+};
+
+TEST_F(ConsoleTest, Writes)
+{
+    EXPECT_EQ(console_.write("hello", 5), 5u);
+    EXPECT_EQ(notified_, 1u);
+    EXPECT_EQ(drain(), "hello");
+    EXPECT_EQ(console_.write("", 0), 0u);
+    EXPECT_EQ(notified_, 1u) << "nothing moved";
+}
+
+TEST_F(ConsoleTest, WritesAcrossTheWrap)
+{
+    for (unsigned i = 0; i < 100; ++i) {
+        const std::string text = std::to_string(i) + std::string(150, 'x');
+        ASSERT_EQ(console_.write(text.data(), text.size()), text.size());
+        ASSERT_EQ(drain(), text);
+    }
+}
+
+TEST_F(ConsoleTest, FullIsNotBroken)
+{
+    const std::string text(3000, 'y');
+    EXPECT_EQ(console_.write(text.data(), text.size()), 2048u);
+    EXPECT_EQ(console_.write("z", 1), 0u);
+    EXPECT_FALSE(console_.broken());
+    drain(1);
+    EXPECT_EQ(console_.write("zz", 2), 1u);
+}
+
+TEST_F(ConsoleTest, WriteAllWaitsForTheDaemon)
+{
+    awake_ = true;
+    const std::string text(5000, 'w');
+    console_.write_all(text.data(), text.size());
+    drain();
+    EXPECT_EQ(output_, text);
+    EXPECT_FALSE(console_.stalled());
+}
+
+TEST_F(ConsoleTest, WriteAllGivesUpOnceAndStaysQuick)
+{
+    const std::string text(5000, 'w');
+    console_.write_all(text.data(), text.size());
+    const unsigned first = yields_;
+    EXPECT_GT(first, 0u);
+    EXPECT_TRUE(console_.stalled());
+    console_.write_all("more", 4);
+    EXPECT_EQ(yields_, first) << "nobody waits for a dead daemon twice";
+    drain();
+    console_.write_all("back", 4);
+    EXPECT_FALSE(console_.stalled());
+    EXPECT_EQ(drain(), "back");
+}
+
+TEST_F(ConsoleTest, Reads)
+{
+    EXPECT_EQ(read(), "");
+    for (unsigned i = 0; i < 30; ++i) {
+        const std::string text = std::to_string(i) + std::string(100, 'k');
+        type(text);
+        ASSERT_EQ(read(50), text.substr(0, 50));
+        ASSERT_EQ(read(), text.substr(50));
+    }
+    EXPECT_EQ(ring_.in_cons, ring_.in_prod);
+    EXPECT_GT(notified_, 0u) << "the daemon may be waiting for room";
+}
+
+TEST_F(ConsoleTest, GoesOnWhereAnEarlierUserStopped)
+{
+    console_.write("early ", 6);
+    type("abc");
+    read(1);
+    xen::Console late;
+    late.attach(&ring_, xen::EventPort{2});
+    late.write("late", 4);
+    EXPECT_EQ(drain(), "early late");
+    char c[2];
+    EXPECT_EQ(late.read(c, 2), 2u);
+    EXPECT_EQ(c[0], 'b');
+}
+
+TEST_F(ConsoleTest, ImpossibleInputIndices)
+{
+    for (const uint32_t bad : {1025u, 2048u, 0x80000000u, 0xffffffffu}) {
+        console_.attach(&ring_, xen::EventPort{2});
+        ring_.in_prod = ring_.in_cons + bad;
+        EXPECT_EQ(read(), "") << bad;
+        EXPECT_TRUE(console_.broken());
+        EXPECT_EQ(console_.write("x", 1), 0u) << "it stays broken";
+        ring_.in_prod = ring_.in_cons;
+        EXPECT_EQ(console_.write("x", 1), 0u);
+        EXPECT_FALSE(console_.wait_for_room());
+    }
+    EXPECT_EQ(sim::complaints().size(), 4u) << "one line each";
+}
+
+TEST_F(ConsoleTest, ImpossibleOutputIndices)
+{
+    for (const uint32_t bad : {1u, 2048u, 0x80000000u, 0xfffff7ffu}) {
+        console_.attach(&ring_, xen::EventPort{2});
+        ring_.out_cons = ring_.out_prod + bad;
+        EXPECT_EQ(console_.write("x", 1), 0u) << bad;
+        EXPECT_TRUE(console_.broken()) << bad;
+    }
+    EXPECT_EQ(sim::complaints().size(), 4u);
+}
+
+TEST_F(ConsoleTest, OwnIndicesInThePageDoNotMatter)
+{
+    console_.write("ab", 2);
+    ring_.out_prod = 777;
+    ring_.in_cons = 777;
+    console_.write("c", 1);
+    EXPECT_EQ(drain(), "abc");
+    type("in");
+    EXPECT_EQ(read(), "in");
+}
+
+TEST_F(ConsoleTest, UnattachedIsSilent)
+{
+    xen::Console console;
+    EXPECT_EQ(console.write("x", 1), 0u);
+    console.write_all("x", 1);
+    char c;
+    EXPECT_EQ(console.read(&c, 1), 0u);
+}
+
+} // namespace

@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+// The xenstore client against an xenstored that is silent, slow, or breaks the protocol: requests fail in bounded
+// time, nothing is read out of bounds, and the ring starts over where xenstored can do that.
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include <sim/sim.hpp>
+#include <xen/xenstore.hpp>
+
+#include "xenstore_wire.hpp"
+
+namespace {
+
+namespace xs = xen::xenstore;
+namespace store = sim::store;
+using Bytes = std::vector<uint8_t>;
+
+Bytes message(uint32_t type, uint32_t request, const std::string &payload, uint32_t length)
+{
+    const xs::Header header{type, request, 0, length};
+    Bytes bytes(sizeof(header));
+    std::memcpy(bytes.data(), &header, sizeof(header));
+    bytes.insert(bytes.end(), payload.begin(), payload.end());
+    return bytes;
+}
+
+Bytes event(const std::string &payload)
+{
+    return message(static_cast<uint32_t>(xs::Message::watch_event), 0, payload,
+                   static_cast<uint32_t>(payload.size()));
+}
+
+xs::Header header_of(const Bytes &bytes)
+{
+    xs::Header header;
+    std::memcpy(&header, bytes.data(), sizeof(header));
+    return header;
+}
+
+void set_header(Bytes &bytes, const xs::Header &header)
+{
+    std::memcpy(bytes.data(), &header, sizeof(header));
+}
+
+xs::Interface &ring() { return *reinterpret_cast<xs::Interface *>(store::ring_page()); }
+
+class HostileStoreTest : public sim::MachineTest {
+protected:
+    void SetUp() override
+    {
+        sim::MachineTest::SetUp();
+        store::write("/a", "value");
+        watch_.path = xen::join_path("/w", "").take();
+        watch_.context = &fired_;
+        watch_.changed = [](void *context, const char *) { ++*static_cast<unsigned *>(context); };
+        ASSERT_TRUE(xs::watch(watch_).ok());
+        sim::run();
+        fired_ = 0;
+    }
+
+    void TearDown() override
+    {
+        store::filter_replies({});
+        sim::MachineTest::TearDown();
+    }
+
+    xen::Error read() { return xs::read({}, "/a", "").error(); }
+
+    // Whatever happened: the ring has started over, requests work, and the watch is registered again.
+    void expect_healed()
+    {
+        store::filter_replies({});
+        sim::run();
+        EXPECT_EQ(read(), xen::Error::none);
+        EXPECT_EQ(store::guest_watches(), 1u);
+        fired_ = 0;
+        store::write("/w", "x");
+        sim::run();
+        EXPECT_EQ(fired_, 1u);
+    }
+
+    // The next reply becomes what `change` makes of it.
+    template <class Change>
+    void spoil_one_reply(Change change)
+    {
+        store::filter_replies([change, done = false](Bytes &bytes) mutable {
+            if (!std::exchange(done, true))
+                change(bytes);
+        });
+    }
+
+    xen::Watch watch_;
+    unsigned fired_ = 0;
+};
+
+TEST_F(HostileStoreTest, SilenceTimesOut)
+{
+    store::answer(false);
+    const uint64_t start = sim::now();
+    EXPECT_EQ(read(), xen::Error::timed_out);
+    EXPECT_NEAR(static_cast<double>(sim::now() - start), 5e9, 1e8);
+    store::answer(true);
+    EXPECT_EQ(read(), xen::Error::none) << "the late reply is not taken for this one's";
+    EXPECT_TRUE(sim::complaints().empty());
+}
+
+TEST_F(HostileStoreTest, LostRepliesAreNotMixedUp)
+{
+    for (unsigned i = 0; i < 40; ++i) {
+        spoil_one_reply([](Bytes &bytes) { bytes.clear(); });
+        EXPECT_EQ(read(), xen::Error::timed_out);
+    }
+    EXPECT_EQ(read(), xen::Error::none);
+}
+
+TEST_F(HostileStoreTest, AFullRingTimesOutAndStartsOver)
+{
+    store::answer(false);
+    const std::string value(3000, 'v');
+    EXPECT_EQ(xs::write({}, "big", "", value.c_str()).error(), xen::Error::timed_out);
+    EXPECT_EQ(ring().connection, xs::connection_reconnect) << "half a request is in the ring";
+    store::answer(true);
+    expect_healed();
+}
+
+TEST_F(HostileStoreTest, SpoiledReplies)
+{
+    using Change = void (*)(Bytes &);
+    const struct {
+        const char *what;
+        Change change;
+    } table[] = {
+        {"unknown request id",
+         [](Bytes &bytes) {
+             auto header = header_of(bytes);
+             header.request += 1;
+             set_header(bytes, header);
+         }},
+        {"id of an answered request",
+         [](Bytes &bytes) {
+             auto header = header_of(bytes);
+             header.request -= 1;
+             set_header(bytes, header);
+         }},
+        {"id 0xffffffff",
+         [](Bytes &bytes) {
+             auto header = header_of(bytes);
+             header.request = 0xffffffff;
+             set_header(bytes, header);
+         }},
+        {"another request's type",
+         [](Bytes &bytes) {
+             auto header = header_of(bytes);
+             header.type = static_cast<uint32_t>(xs::Message::write);
+             set_header(bytes, header);
+         }},
+        {"unknown type",
+         [](Bytes &bytes) {
+             auto header = header_of(bytes);
+             header.type = 0xdeadbeef;
+             set_header(bytes, header);
+         }},
+        {"length 4097",
+         [](Bytes &bytes) {
+             auto header = header_of(bytes);
+             header.length = 4097;
+             set_header(bytes, header);
+         }},
+        {"length 0xffffffff",
+         [](Bytes &bytes) {
+             auto header = header_of(bytes);
+             header.length = 0xffffffff;
+             set_header(bytes, header);
+         }},
+    };
+    unsigned lines = 0;
+    for (const auto &row : table) {
+        SCOPED_TRACE(row.what);
+        spoil_one_reply(row.change);
+        EXPECT_EQ(read(), xen::Error::protocol);
+        EXPECT_EQ(sim::complaints().size(), ++lines);
+        expect_healed();
+    }
+}
+
+TEST_F(HostileStoreTest, SpoiledEvents)
+{
+    const std::string nul(1, '\0');
+    const std::string table[] = {
+        "",
+        nul,
+        nul + nul,
+        "/w",
+        "/w" + nul,
+        "/w" + nul + "1",
+        "/w" + nul + nul,
+        "/w" + nul + "1" + nul + nul,
+        "/w" + nul + "1" + nul + "more" + nul,
+        "/w" + nul + "x" + nul,
+        "/w" + nul + "-1" + nul,
+        "/w" + nul + "0" + nul,
+        "/w" + nul + "4294967295" + nul,
+        "/w" + nul + "99999999999999999999" + nul,
+        std::string(4096, 'x'),
+        std::string(4096, '\0'),
+    };
+    unsigned lines = 0;
+    for (const auto &payload : table) {
+        SCOPED_TRACE(payload.size());
+        store::send_raw(event(payload));
+        sim::run();
+        EXPECT_EQ(sim::complaints().size(), ++lines);
+        expect_healed();
+    }
+}
+
+TEST_F(HostileStoreTest, AnEventOfAnEndedWatchIsHarmless)
+{
+    const std::string token = std::to_string(watch_.token_);
+    xs::unwatch(watch_);
+    store::send_raw(event("/w" + std::string(1, '\0') + token + std::string(1, '\0')));
+    sim::run();
+    EXPECT_EQ(fired_, 0u);
+    EXPECT_TRUE(sim::complaints().empty());
+}
+
+TEST_F(HostileStoreTest, ImpossibleIndices)
+{
+    unsigned lines = 0;
+    for (const uint32_t bad : {1025u, 0x80000000u, 0xffffffffu}) {
+        ring().rsp_prod = ring().rsp_cons + bad;
+        EXPECT_EQ(read(), xen::Error::protocol) << bad;
+        EXPECT_EQ(sim::complaints().size(), ++lines);
+        expect_healed();
+        ring().req_cons = ring().req_prod + bad;
+        EXPECT_EQ(read(), xen::Error::protocol) << bad;
+        ring().req_cons = ring().req_prod;
+        expect_healed();
+    }
+}
+
+TEST_F(HostileStoreTest, WithoutReconnectTheClientIsDead)
+{
+    store::support_reconnect(false);
+    store::send_raw(event("rubbish"));
+    EXPECT_EQ(read(), xen::Error::protocol);
+    EXPECT_EQ(sim::complaints().size(), 1u);
+    EXPECT_EQ(read(), xen::Error::protocol);
+    EXPECT_EQ(sim::complaints().size(), 1u) << "one line for all";
+    sim::run();
+    xs::unwatch(watch_);
+}
+
+TEST_F(HostileStoreTest, NoEndlessReconnecting)
+{
+    store::filter_replies([](Bytes &bytes) { bytes[0] ^= 0x80; });
+    for (unsigned i = 0; i < 20; ++i) {
+        EXPECT_NE(read(), xen::Error::none);
+        sim::run();
+    }
+    EXPECT_LE(sim::complaints().size(), 20u);
+    const size_t lines = sim::complaints().size();
+    EXPECT_EQ(read(), xen::Error::protocol);
+    EXPECT_EQ(sim::complaints().size(), lines);
+}
+
+TEST_F(HostileStoreTest, AReconnectThatNeverEndsTimesOut)
+{
+    store::send_raw(event("rubbish"));
+    sim::step();
+    store::answer(false);
+    EXPECT_EQ(read(), xen::Error::timed_out);
+    EXPECT_EQ(read(), xen::Error::timed_out);
+    store::answer(true);
+    expect_healed();
+}
+
+TEST_F(HostileStoreTest, AFloodOfEventsDoesNotStopRequestsOrTime)
+{
+    const std::string nul(1, '\0');
+    const Bytes one = event("/w" + nul + std::to_string(watch_.token_) + nul);
+    Bytes flood;
+    for (unsigned i = 0; i < 20'000; ++i)
+        flood.insert(flood.end(), one.begin(), one.end());
+    store::send_raw(flood);
+    EXPECT_EQ(read(), xen::Error::none);
+    sim::run();
+    EXPECT_GE(fired_, 1u);
+    EXPECT_LE(fired_, 1000u) << "one call is pending at most";
+}
+
+TEST_F(HostileStoreTest, Errors)
+{
+    const std::string nul(1, '\0');
+    const struct {
+        std::string text;
+        xen::Error error;
+    } table[] = {
+        {"ENOENT" + nul, xen::Error::no_entry}, {"EACCES" + nul, xen::Error::access},
+        {"EAGAIN" + nul, xen::Error::again},    {"ENOTEMPTY" + nul, xen::Error::io},
+        {"ENOENT", xen::Error::io},             {"", xen::Error::io},
+        {std::string(4096, 'E'), xen::Error::io},
+    };
+    for (const auto &row : table) {
+        spoil_one_reply([&row](Bytes &bytes) {
+            bytes = message(static_cast<uint32_t>(xs::Message::error), header_of(bytes).request,
+                            row.text, static_cast<uint32_t>(row.text.size()));
+        });
+        EXPECT_EQ(read(), row.error) << row.text;
+    }
+    EXPECT_TRUE(sim::complaints().empty());
+}
+
+TEST_F(HostileStoreTest, OddPayloads)
+{
+    const auto reply = [](const std::string &payload) {
+        return [payload](Bytes &bytes) {
+            auto header = header_of(bytes);
+            bytes = message(header.type, header.request, payload,
+                            static_cast<uint32_t>(payload.size()));
+        };
+    };
+    spoil_one_reply(reply("no end"));
+    EXPECT_EQ(xs::list({}, "/", [](void *, const char *) {}, nullptr).error(),
+              xen::Error::protocol);
+    for (const char *id : {"", "x", "-1", "4294967296"}) {
+        spoil_one_reply(reply(std::string(id) + '\0'));
+        EXPECT_EQ(xs::begin().error(), xen::Error::invalid) << id;
+    }
+    spoil_one_reply(reply(std::string(4096, '7')));
+    EXPECT_EQ(xs::begin().error(), xen::Error::invalid);
+    EXPECT_EQ(read(), xen::Error::none);
+}
+
+} // namespace
