@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include <xen/abi.hpp>
+#include <xen/hypercall.hpp>
 #include <xen/port.h>
 #include <xen/xenstore.hpp>
 

@@ -123,6 +123,8 @@ std::string take_string(const std::vector<uint8_t> &payload, size_t &at)
 
 std::string absolute(const std::string &path)
 {
+    if (path == "/")
+        return path;
     if (path.empty() || path.back() == '/' || path.find("//") != std::string::npos)
         throw StoreError{"EINVAL"};
     return path[0] == '/' ? path : guest_home + "/" + path;

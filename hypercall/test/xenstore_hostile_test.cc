@@ -229,13 +229,16 @@ TEST_F(HostileStoreTest, ImpossibleIndices)
 {
     unsigned lines = 0;
     for (const uint32_t bad : {1025u, 0x80000000u, 0xffffffffu}) {
+        SCOPED_TRACE(bad);
         ring().rsp_prod = ring().rsp_cons + bad;
-        EXPECT_EQ(read(), xen::Error::protocol) << bad;
+        EXPECT_EQ(read(), xen::Error::none) << "found and healed before the request was sent";
         EXPECT_EQ(sim::complaints().size(), ++lines);
         expect_healed();
+    }
+    for (const uint32_t bad : {1u, 0x80000000u, 0xfffffbffu}) {
+        SCOPED_TRACE(bad);
         ring().req_cons = ring().req_prod + bad;
-        EXPECT_EQ(read(), xen::Error::protocol) << bad;
-        ring().req_cons = ring().req_prod;
+        EXPECT_EQ(read(), xen::Error::protocol);
         expect_healed();
     }
 }

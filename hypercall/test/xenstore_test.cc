@@ -210,8 +210,9 @@ TEST_F(XenstoreTest, OneCallIsPendingHoweverManyEvents)
     sim::run();
     for (unsigned i = 0; i < 10'000; ++i) {
         store::write("/w/" + std::to_string(i % 3), "x");
-        if (i % 100 == 0)
+        if (i % 100 == 0) {
             EXPECT_TRUE(xs::read({}, "/w", "").ok());
+        }
     }
     EXPECT_TRUE(xs::read({}, "/w", "").ok());
     recorder.seen.clear();
