@@ -58,9 +58,9 @@ while read -r symbol; do
 done < <(comm -12 <(nm "$image" | awk '{print $NF}' | sort -u) <(echo "$theirs"))
 
 # ENTRY, VIRT_BASE, PADDR_OFFSET, XEN_VERSION, GUEST_OS, LOADER, PAE_MODE, FEATURES, L1_MFN_VALID and
-# INIT_P2M, in hexadecimal. readelf has a name of its own for type 1.
+# INIT_P2M, in hexadecimal. readelf has names of its own for types 1 and 4.
 notes=$(readelf -nW "$image" |
-    sed -nE '/^ *Xen /{ s/.*NT_VERSION.*/1/p; s/.*note type: \(0x0*([0-9a-f]+)\).*/\1/p; }')
+    sed -nE '/^ *Xen /{ s/.*NT_VERSION.*/1/p; s/.*GO BUILDID.*/4/p; s/.*note type: \(0x0*([0-9a-f]+)\).*/\1/p; }')
 for type in 1 3 4 5 6 8 9 a d f; do
     grep -qx "$type" <<<"$notes" || complain "no Xen ELF note of type 0x$type"
 done
