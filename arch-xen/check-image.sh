@@ -25,7 +25,10 @@ done
 source_of() {
     local stem=$tree/${1%.o} suffix
     for suffix in c cc S; do
-        [ -e "$stem.$suffix" ] && { realpath "$stem.$suffix"; return; }
+        if [ -e "$stem.$suffix" ]; then
+            realpath "$stem.$suffix"
+            return
+        fi
     done
 }
 
@@ -50,7 +53,8 @@ while read -r object; do
     esac
 done < <(comm -12 <(echo "$linked") <(echo "$deleted"))
 
-# The first three are defined by this port too, because Linux's core refers to them.
+# These three are defined by this port too:
+# Linux's core refers to them, or they are the interface's own name.
 theirs=$(grep -vxE 'xen_domain_type|xen_biovec_phys_mergeable|xen_start_info' \
     "$tree/upstream-xen.symbols")
 while read -r symbol; do
