@@ -80,6 +80,7 @@ TEST_F(Bus, TakesManyDevices)
 
 TEST_F(Bus, PassesOverGarbage)
 {
+    start();
     for (const char *id : {"abc", "01", "-1", "+1", "1a", "4294967296", "99999999999999999999", "0x10"})
         plug("vbd", id);
     for (const char *type : {"Vbd", "v-bd", "_vbd", "averyveryverylongtype", "v bd"})
@@ -95,12 +96,11 @@ TEST_F(Bus, PassesOverGarbage)
     }
     plug("vbd", "3");
     for (const std::string &path : {std::string(), std::string("backend"), "/" + std::string(79, 'x')}) {
+        sim::store::write(path.starts_with('/') ? path + "/state" : "/" + path + "/state", "2");
         sim::store::write(frontend("vbd", "3") + "/backend", path);
         kernel_.run();
         EXPECT_EQ(kernel_.present_count(), 0u) << path;
     }
-    start();
-    EXPECT_EQ(kernel_.present_count(), 0u);
     plug("vbd", "4294967295");
     plug("vbd", "0");
     kernel_.run();
@@ -221,6 +221,17 @@ TEST_F(Bus, ReplacesADeviceThatGetsAnotherBackend)
     ASSERT_EQ(kernel_.present_count(), 1u);
     EXPECT_EQ(kernel_.present("vbd-51713")->domain, 7);
     EXPECT_EQ(kernel_.added, 2u);
+}
+
+TEST_F(Bus, ReplacesADeviceWhoseBackendMoves)
+{
+    plug("vbd", "51713", 4);
+    start();
+    sim::store::write("/elsewhere/state", "2");
+    sim::store::write(frontend("vbd", "51713") + "/backend", "/elsewhere");
+    kernel_.run();
+    ASSERT_EQ(kernel_.present_count(), 1u);
+    EXPECT_EQ(kernel_.present("vbd-51713")->otherend, "/elsewhere");
 }
 
 TEST_F(Bus, KeepsDevicesWhileXenstoredIsSilent)
