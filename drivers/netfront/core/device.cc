@@ -254,9 +254,10 @@ Status NetFront::set_state(XenbusState state)
 {
     if (state == state_)
         return {};
-    TRY(write_state(nodename_.c_str(), state));
-    state_ = state;
-    return {};
+    Status status = write_state(nodename_.c_str(), state);
+    // Whether a write that timed out happens yet, nobody knows.
+    state_ = status.ok() ? state : XenbusState::unknown;
+    return status;
 }
 
 } // namespace xen

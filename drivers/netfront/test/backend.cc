@@ -62,8 +62,7 @@ void Backend::frontend_changed()
     switch (read_unsigned(front_path + "/state")) {
     case 1:
         disconnect();
-        if (state() != 2)
-            set_state(2);
+        set_state(2);
         break;
     case 4:
         if (ready && !connected())
@@ -84,24 +83,28 @@ void Backend::connect()
 {
     tx_pages_ = peer.map(read_unsigned(front_path + "/tx-ring-ref"));
     rx_pages_ = peer.map(read_unsigned(front_path + "/rx-ring-ref"));
-    ASSERT_NE(tx_pages_, nullptr);
-    ASSERT_NE(rx_pages_, nullptr);
+    port_ = peer.bind(read_unsigned(front_path + "/event-channel"), [this] { serve(); });
+    if (tx_pages_ == nullptr || rx_pages_ == nullptr || port_ == 0) {
+        disconnect();
+        set_state(5);
+        return;
+    }
     tx = TxRing(tx_pages_, 4096);
     rx = RxRing(rx_pages_, 4096);
-    port_ = peer.bind(read_unsigned(front_path + "/event-channel"), [this] { serve(); });
-    ASSERT_NE(port_, 0u);
     set_state(4);
     serve();
 }
 
 void Backend::disconnect()
 {
-    if (!connected())
-        return;
-    peer.close(port_);
-    peer.unmap(tx_pages_);
-    peer.unmap(rx_pages_);
+    if (port_ != 0)
+        peer.close(port_);
+    if (tx_pages_ != nullptr)
+        peer.unmap(tx_pages_);
+    if (rx_pages_ != nullptr)
+        peer.unmap(rx_pages_);
     tx_pages_ = rx_pages_ = nullptr;
+    port_ = 0;
     rx_requests_.clear();
 }
 

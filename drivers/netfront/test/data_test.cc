@@ -128,6 +128,7 @@ TEST_F(Data, AnswersOutOfOrderAreFine)
     settle();
     EXPECT_EQ(counters().tx_packets, 50u);
     backend->serve_tx = true;
+    backend->serve();
     expect_traffic();
 }
 
@@ -229,6 +230,7 @@ TEST_F(Data, BackendsErrorsAreCounted)
 
     EXPECT_TRUE(sim::complaints().empty());
     backend->serve_tx = true;
+    backend->serve();
     expect_traffic();
 }
 
