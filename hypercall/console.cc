@@ -51,7 +51,7 @@ void Console::fail(const char *index, uint32_t value)
 Result<uint32_t> Console::room()
 {
     out_cons_ = load_shared(ring_->out_cons);
-    full_barrier(); // out_cons before the bytes; pairs with the daemon's reading them before it moves
+    full_barrier(); // out_cons before the bytes; pairs with the daemon reading before moving
     const uint32_t used = out_prod_ - out_cons_;
     if (used > sizeof(ring_->out))
         return Error::protocol;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// The grant table, version 1 (public/grant_table.h). Each reference has a private shadow entry that links it
-// into exactly one list: free, some pool's, or quarantine. Nothing here allocates after grant_table_init().
+// The grant table, version 1 (public/grant_table.h). Each reference has a private shadow entry that
+// links it into exactly one list: free, some pool's, or quarantine. Nothing here allocates after
+// grant_table_init().
 #include <xen/grant.hpp>
 
 #include <xen/format.hpp>
@@ -25,8 +26,7 @@ struct List {
     unsigned count = 0;
 };
 
-constexpr unsigned shadow_pages_max =
-    grant_frames_max * abi::grants_per_frame / shadows_per_page;
+constexpr unsigned shadow_pages_max = grant_frames_max * abi::grants_per_frame / shadows_per_page;
 
 struct Table {
     SpinLock lock; // for the two lists; an entry in neither belongs to its user

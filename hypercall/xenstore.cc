@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// xenstore's commands (docs/misc/xenstore.txt) and the xenbus state that is kept there (public/io/xenbus.h).
+// xenstore's commands (docs/misc/xenstore.txt) and the xenbus state that is kept there
+// (public/io/xenbus.h).
 #include <xen/xenstore.hpp>
 
 #include <xen/format.hpp>

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// The xenstore client: matches replies to the request in flight, marks watches, starts over when xenstored breaks
-// the protocol (docs/misc/xenstore-ring.txt), and runs watch callbacks.
+// The xenstore client: matches replies to the request in flight, marks watches, starts over when
+// xenstored breaks the protocol (docs/misc/xenstore-ring.txt), and runs watch callbacks.
 //
 // Two locks: the port's sleeping lock is held by whoever has a request (class Request); the spin
-// lock guards everything below and is taken inside it. Any thread may read the ring: the xenstore thread in run_once(),
-// and whoever waits for a reply.
+// lock guards everything below and is taken inside it. Any thread may read the ring: the xenstore
+// thread in run_once(), and whoever waits for a reply.
 #include "xenstore_client.hpp"
 
 #include <xen/format.hpp>
@@ -281,8 +281,8 @@ Request &Request::add_string(const char *text) { return add(text, text_length(te
 Status Request::send(uint64_t deadline)
 {
     for (unsigned part = 0; part <= count_; ++part) {
-        const char *data = part == 0 ? reinterpret_cast<const char *>(&header_)
-                                     : parts_[part - 1].data;
+        const char *data =
+            part == 0 ? reinterpret_cast<const char *>(&header_) : parts_[part - 1].data;
         uint32_t left = part == 0 ? sizeof(header_) : parts_[part - 1].length;
         Error error = Error::none;
         const bool sent = wait_until(deadline, [&] {

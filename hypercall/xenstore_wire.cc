@@ -26,7 +26,7 @@ void Ring::attach(Interface *page)
 Result<uint32_t> Ring::send(const void *data, uint32_t length)
 {
     const uint32_t consumed = load_shared(page_->req_cons);
-    full_barrier(); // req_cons before the bytes; pairs with xenstored's reading them before it moves
+    full_barrier(); // req_cons before the bytes; pairs with xenstored reading before moving
     const uint32_t used = req_prod_ - consumed;
     if (used > ring_size)
         return Error::protocol;
@@ -123,10 +123,17 @@ Error parse_error(const char *payload, uint32_t length)
         char name[8];
         Error error;
     } names[] = {
-        {"ENOENT", Error::no_entry}, {"EAGAIN", Error::again},    {"EACCES", Error::access},
-        {"EINVAL", Error::invalid},  {"EEXIST", Error::exists},   {"ENOMEM", Error::no_memory},
-        {"ENOSPC", Error::no_space}, {"E2BIG", Error::too_big},   {"EPERM", Error::perm},
-        {"EBUSY", Error::busy},      {"ENOSYS", Error::not_implemented},
+        {"ENOENT", Error::no_entry},
+        {"EAGAIN", Error::again},
+        {"EACCES", Error::access},
+        {"EINVAL", Error::invalid},
+        {"EEXIST", Error::exists},
+        {"ENOMEM", Error::no_memory},
+        {"ENOSPC", Error::no_space},
+        {"E2BIG", Error::too_big},
+        {"EPERM", Error::perm},
+        {"EBUSY", Error::busy},
+        {"ENOSYS", Error::not_implemented},
     };
     if (length > 0 && payload[length - 1] == 0) {
         for (const auto &known : names) {

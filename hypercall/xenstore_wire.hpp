@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// xenstore's ring page and messages (public/io/xs_wire.h, docs/misc/xenstore-ring.txt): bytes in both directions
-// with checked indices, and the parser that cuts what arrives into messages.
+// xenstore's ring page and messages (public/io/xs_wire.h, docs/misc/xenstore-ring.txt): bytes in
+// both directions with checked indices, and the parser that cuts what arrives into messages.
 #pragma once
 
 #include <cstddef>
@@ -76,8 +76,8 @@ private:
 class Parser {
 public:
     void reset() { header_have_ = payload_have_ = 0; }
-    // True: a whole message is there, until the next call. protocol: impossible index or length. Sets
-    // `moved` when it took bytes out of the ring.
+    // True: a whole message is there, until the next call. protocol: impossible index or length.
+    // Sets `moved` when it took bytes out of the ring.
     Result<bool> feed(Ring &ring, bool &moved);
 
     const Header &header() const { return header_; }

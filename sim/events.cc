@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// Simulated event channels. A guest's handler runs at once when interrupts are on; a peer's runs in step().
+// Simulated event channels. A guest's handler runs at once when interrupts are on; a peer's runs in
+// step().
 #include <cerrno>
 #include <map>
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// The simulated machine's clock, interrupts, log and hypercalls, and the order in which things happen.
+// The simulated machine's clock, interrupts, log and hypercalls, and the order in which things
+// happen.
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// Simulated memory: the guest's pages in a shared file, so that each mapping of a peer's has an address (and an
-// end) of its own, and the grant table as Xen sees it. Freed pages and the gaps between pages fault.
+// Simulated memory: the guest's pages in a shared file, so that each mapping of a peer's has an
+// address (and an end) of its own, and the grant table as Xen sees it. Freed pages and the gaps
+// between pages fault.
 #include <cerrno>
 #include <cstring>
 #include <map>
@@ -51,8 +52,7 @@ Arena &arena()
         the.file = memfd_create("guest", 0);
         if (the.file < 0 || ftruncate(the.file, arena_pages * page_size) != 0)
             internal::fatal("no memory file");
-        void *base =
-            mmap(nullptr, arena_pages * page_size, PROT_NONE, MAP_SHARED, the.file, 0);
+        void *base = mmap(nullptr, arena_pages * page_size, PROT_NONE, MAP_SHARED, the.file, 0);
         if (base == MAP_FAILED)
             internal::fatal("no arena");
         the.base = static_cast<uint8_t *>(base);
@@ -232,8 +232,8 @@ uint8_t *Peer::map_all(const std::vector<uint32_t> &references, bool writable)
         indices.push_back(*index);
     }
     const int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
-    void *base = mmap(nullptr, references.size() * page_size, PROT_NONE,
-                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *base =
+        mmap(nullptr, references.size() * page_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (base == MAP_FAILED)
         internal::fatal("no address space for a peer");
     auto *address = static_cast<uint8_t *>(base);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// A simulated Xen for tests on the host: implements xen_hypercall() and xen/port.h for one guest, with
-// event channels, grants, a xenstored behind a real ring, and peers (backends) as scriptable objects.
-// Everything runs in one thread and in a fixed order: peers and xenstored act only in step(), which
-// the guest's waiting functions call as well; time is virtual. A guest that breaks a rule of its
-// contract (sleeps with interrupts off, frees a page that a peer can still reach) aborts the test.
+// A simulated Xen for tests on the host: implements xen_hypercall() and xen/port.h for one guest,
+// with event channels, grants, a xenstored behind a real ring, and peers (backends) as scriptable
+// objects. Everything runs in one thread and in a fixed order: peers and xenstored act only in
+// step(), which the guest's waiting functions call as well; time is virtual. A guest that breaks a
+// rule of its contract (sleeps with interrupts off, frees a page that a peer can still reach)
+// aborts the test.
 #pragma once
 
 #include <cstdint>
@@ -42,7 +43,8 @@ void advance(uint64_t nanoseconds);
 const std::vector<std::string> &complaints();
 
 // Decides about each hypercall before the machine does: a value is the hypercall's result.
-using HypercallFilter = std::function<std::optional<long>(unsigned number, const unsigned long *arguments)>;
+using HypercallFilter =
+    std::function<std::optional<long>(unsigned number, const unsigned long *arguments)>;
 void filter_hypercalls(HypercallFilter filter);
 
 // ---- the guest's memory ----
@@ -98,12 +100,12 @@ void unwatch(unsigned id);
 unsigned guest_watches(); // registered by the guest
 unsigned requests();      // made by the guest since boot()
 
-// Misbehaviour. Each reply or event passes the filter as raw bytes (header and payload), which may change,
-// lengthen or drop (clear) it.
+// Misbehaviour. Each reply or event passes the filter as raw bytes (header and payload), which may
+// change, lengthen or drop (clear) it.
 void filter_replies(std::function<void(std::vector<uint8_t> &message)> filter);
-void answer(bool enabled);           // false: xenstored stays silent
-void fail_commits(unsigned count);   // so many commits fail with EAGAIN
-void support_reconnect(bool enabled); // server feature bit 0; on by default
+void answer(bool enabled);                        // false: xenstored stays silent
+void fail_commits(unsigned count);                // so many commits fail with EAGAIN
+void support_reconnect(bool enabled);             // server feature bit 0; on by default
 void send_raw(const std::vector<uint8_t> &bytes); // into the ring as it is
 uint8_t *ring_page();
 } // namespace store

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// The simulated xenstored's contents: the tree, transactions, watches (docs/misc/xenstore.txt). The ring to
-// the guest is in store_ring.cc. No permissions.
+// The simulated xenstored's contents: the tree, transactions, watches (docs/misc/xenstore.txt). The
+// ring to the guest is in store_ring.cc. No permissions.
 #include <algorithm>
 #include <cstring>
 #include <deque>

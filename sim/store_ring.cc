@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// The simulated xenstored's end of the guest's ring (public/io/xs_wire.h, docs/misc/xenstore-ring.txt), and the
-// ways in which it can misbehave.
+// The simulated xenstored's end of the guest's ring (public/io/xs_wire.h,
+// docs/misc/xenstore-ring.txt), and the ways in which it can misbehave.
 #include <cstring>
 #include <deque>
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// Grants: access only while given, pages never reused while a peer can reach them, pools that do not run dry.
+// Grants: access only while given, pages never reused while a peer can reach them, pools that do
+// not run dry.
 #include <cerrno>
 #include <cstring>
 #include <vector>
@@ -31,10 +32,7 @@ protected:
     sim::Peer peer_;
 };
 
-TEST_F(GrantTest, TableSize)
-{
-    EXPECT_EQ(all_, 4 * 512u - xen::abi::grant_reserved_entries);
-}
+TEST_F(GrantTest, TableSize) { EXPECT_EQ(all_, 4 * 512u - xen::abi::grant_reserved_entries); }
 
 TEST_F(GrantTest, AccessOnlyWhileGiven)
 {
@@ -149,8 +147,7 @@ TEST_F(GrantTest, PoolNeverFailsWithinItsReserve)
         std::vector<xen::GrantRef> refs;
         for (unsigned i = 0; i < 10; ++i)
             refs.push_back(pool.give(backend, frame, GrantAccess::read_write).take());
-        EXPECT_EQ(pool.give(backend, frame, GrantAccess::read_write).error(),
-                  xen::Error::no_space);
+        EXPECT_EQ(pool.give(backend, frame, GrantAccess::read_write).error(), xen::Error::no_space);
         for (const auto ref : refs)
             EXPECT_TRUE(pool.end(ref).ok());
     }
@@ -224,8 +221,7 @@ TEST_F(GrantTest, NothingSwitchesTheVersion)
 TEST(GrantTable, ImpossibleSizes)
 {
     EXPECT_EQ(xen::grant_table_init(nullptr, 0).error(), xen::Error::range);
-    EXPECT_EQ(xen::grant_table_init(nullptr, xen::grant_frames_max + 1).error(),
-              xen::Error::range);
+    EXPECT_EQ(xen::grant_table_init(nullptr, xen::grant_frames_max + 1).error(), xen::Error::range);
 }
 
 } // namespace

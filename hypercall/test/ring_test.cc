@@ -162,10 +162,7 @@ TEST_F(RingTest, ResponsesThatNobodyAskedFor)
         expect_broken(bad);
 }
 
-TEST_F(RingTest, ResponsesBeforeAnyRequest)
-{
-    expect_broken(1);
-}
+TEST_F(RingTest, ResponsesBeforeAnyRequest) { expect_broken(1); }
 
 TEST_F(RingTest, StagedRequestsCannotBeAnswered)
 {

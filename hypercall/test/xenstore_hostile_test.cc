@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// The xenstore client against an xenstored that is silent, slow, or breaks the protocol: requests fail in bounded
-// time, nothing is read out of bounds, and the ring starts over where xenstored can do that.
+// The xenstore client against an xenstored that is silent, slow, or breaks the protocol: requests
+// fail in bounded time, nothing is read out of bounds, and the ring starts over where xenstored can
+// do that.
 #include <cstring>
 #include <string>
 #include <vector>
@@ -67,7 +68,8 @@ protected:
 
     xen::Error read() { return xs::read({}, "/a", "").error(); }
 
-    // Whatever happened: the ring has started over, requests work, and the watch is registered again.
+    // Whatever happened: the ring has started over, requests work, and the watch is registered
+    // again.
     void expect_healed()
     {
         store::filter_replies({});
@@ -300,9 +302,12 @@ TEST_F(HostileStoreTest, Errors)
         std::string text;
         xen::Error error;
     } table[] = {
-        {"ENOENT" + nul, xen::Error::no_entry}, {"EACCES" + nul, xen::Error::access},
-        {"EAGAIN" + nul, xen::Error::again},    {"ENOTEMPTY" + nul, xen::Error::io},
-        {"ENOENT", xen::Error::io},             {"", xen::Error::io},
+        {"ENOENT" + nul, xen::Error::no_entry},
+        {"EACCES" + nul, xen::Error::access},
+        {"EAGAIN" + nul, xen::Error::again},
+        {"ENOTEMPTY" + nul, xen::Error::io},
+        {"ENOENT", xen::Error::io},
+        {"", xen::Error::io},
         {std::string(4096, 'E'), xen::Error::io},
     };
     for (const auto &row : table) {
@@ -325,7 +330,9 @@ TEST_F(HostileStoreTest, OddPayloads)
         };
     };
     spoil_one_reply(reply("no end"));
-    EXPECT_EQ(xs::list({}, "/", [](void *, const char *) {}, nullptr).error(),
+    EXPECT_EQ(xs::list(
+                  {}, "/", [](void *, const char *) {}, nullptr)
+                  .error(),
               xen::Error::protocol);
     for (const char *id : {"", "x", "-1", "4294967296"}) {
         spoil_one_reply(reply(std::string(id) + '\0'));

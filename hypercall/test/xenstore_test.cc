@@ -111,12 +111,13 @@ TEST_F(XenstoreTest, RequestsInsideOfAList)
     store::write("/d/one", "1");
     store::write("/d/two", "2");
     uint64_t sum = 0;
-    EXPECT_TRUE(xs::list({}, "/d",
-                         [](void *context, const char *name) {
-                             *static_cast<uint64_t *>(context) +=
-                                 xs::read_number({}, "/d", name).value();
-                         },
-                         &sum)
+    EXPECT_TRUE(xs::list(
+                    {}, "/d",
+                    [](void *context, const char *name) {
+                        *static_cast<uint64_t *>(context) +=
+                            xs::read_number({}, "/d", name).value();
+                    },
+                    &sum)
                     .ok());
     EXPECT_EQ(sum, 3u);
 }
@@ -289,10 +290,10 @@ TEST_F(XenstoreTest, States)
         const char *text;
         xen::XenbusState state;
     } table[] = {
-        {"1", xen::XenbusState::initialising}, {"4", xen::XenbusState::connected},
-        {"8", xen::XenbusState::reconfigured}, {"9", xen::XenbusState::unknown},
+        {"1", xen::XenbusState::initialising},     {"4", xen::XenbusState::connected},
+        {"8", xen::XenbusState::reconfigured},     {"9", xen::XenbusState::unknown},
         {"4294967300", xen::XenbusState::unknown}, {"-1", xen::XenbusState::unknown},
-        {"", xen::XenbusState::unknown},       {"connected", xen::XenbusState::unknown},
+        {"", xen::XenbusState::unknown},           {"connected", xen::XenbusState::unknown},
     };
     EXPECT_EQ(xen::read_state("/b"), xen::XenbusState::unknown) << "missing";
     for (const auto &row : table) {

@@ -22,8 +22,8 @@ struct ConsoleRing {
 static_assert(offsetof(ConsoleRing, in_cons) == 3072);
 static_assert(sizeof(ConsoleRing) == 3088);
 
-// Usable as a constinit object; no call sleeps. A daemon that breaks the protocol breaks the console:
-// one log line, then nothing is read or written any more.
+// Usable as a constinit object; no call sleeps. A daemon that breaks the protocol breaks the
+// console: one log line, then nothing is read or written any more.
 class Console {
 public:
     constexpr Console() = default;
@@ -34,8 +34,8 @@ public:
     // Queues as much as fits and tells the daemon; returns how much. 0: full, or broken().
     size_t write(const char *data, size_t length);
 
-    // Waits for the daemon to make room, giving the CPU away, for a bounded time. False: it did not,
-    // and from then on nobody waits (stalled()) until it has moved.
+    // Waits for the daemon to make room, giving the CPU away, for a bounded time. False: it did
+    // not, and from then on nobody waits (stalled()) until it has moved.
     bool wait_for_room();
 
     // Queues all of it, waiting for room; drops the rest when there is none. Early boot and panics.

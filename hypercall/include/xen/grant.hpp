@@ -10,8 +10,8 @@ namespace xen {
 
 enum class GrantAccess { read_write, read_only };
 
-// Asks Xen for `count` grant-table frames, or as many as it allows: fills list[] for the kernel to map
-// contiguously. GNTTABOP_query_size, GNTTABOP_setup_table.
+// Asks Xen for `count` grant-table frames, or as many as it allows: fills list[] for the kernel to
+// map contiguously. GNTTABOP_query_size, GNTTABOP_setup_table.
 Result<unsigned> grant_table_frames(uint64_t *list, unsigned count);
 
 constexpr unsigned grant_frames_max = 64;
@@ -37,8 +37,8 @@ public:
     // peer has the page mapped; the grant stays in force. Never sleeps.
     Status end();
 
-    // Revokes, and if the peer holds on, keeps page and reference in quarantine: reclaim_grants() frees
-    // both later. Afterwards the caller no longer owns `page` (from xen_port_page_alloc).
+    // Revokes, and if the peer holds on, keeps page and reference in quarantine: reclaim_grants()
+    // frees both later. Afterwards the caller no longer owns `page` (from xen_port_page_alloc).
     void end_and_free(void *page);
 
     bool active() const { return ref_.value != 0; }
@@ -62,7 +62,8 @@ public:
     Result<GrantRef> give(DomId peer, uint64_t frame, GrantAccess access);
     // Revokes and puts the reference back. busy: the peer holds the page; nothing changed.
     Status end(GrantRef ref);
-    // The peer holds on: moves reference (and page, if not null) to quarantine; the pool has one fewer.
+    // The peer holds on: moves reference (and page, if not null) to quarantine; the pool has one
+    // fewer.
     void quarantine(GrantRef ref, void *page);
     unsigned available() const { return available_; }
     ~GrantPool() { release(); }
@@ -72,8 +73,8 @@ private:
     unsigned available_ = 0;
 };
 
-// Tries to revoke everything in quarantine; returns how many grants remain there. May sleep. The kernel
-// calls it every few seconds.
+// Tries to revoke everything in quarantine; returns how many grants remain there. May sleep. The
+// kernel calls it every few seconds.
 unsigned reclaim_grants();
 
 // References neither in use nor reserved, for tests and statistics.

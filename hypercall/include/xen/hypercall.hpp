@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 // Hypercalls, typed. The only route to Xen is xen_hypercall(); each home links its own: an
-// inline-free syscall stub (PV) in a guest, the simulator on the host. Xen's hypercall page is not used.
+// inline-free syscall stub (PV) in a guest, the simulator on the host. Xen's hypercall page is not
+// used.
 #pragma once
 
 #include <xen/abi.hpp>
@@ -29,8 +30,7 @@ inline Result<uint64_t> hypercall(abi::Hypercall number, Args... args)
 {
     static_assert(sizeof...(Args) <= 5);
     unsigned long regs[5] = {hypercall_argument(args)...};
-    return decode_hypercall(
-        xen_hypercall(number, regs[0], regs[1], regs[2], regs[3], regs[4]));
+    return decode_hypercall(xen_hypercall(number, regs[0], regs[1], regs[2], regs[3], regs[4]));
 }
 
 } // namespace xen

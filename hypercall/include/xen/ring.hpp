@@ -24,7 +24,7 @@ static_assert(sizeof(RingHeader) == 64);
 constexpr unsigned ring_slots(size_t bytes, size_t slot_size)
 {
     unsigned slots = 1;
-    while (slots * 2 * slot_size <= bytes - sizeof(RingHeader))
+    while (size_t{slots} * 2 * slot_size <= bytes - sizeof(RingHeader))
         slots *= 2;
     return slots;
 }

@@ -44,15 +44,12 @@ template <SharedScalar T>
 }
 
 // Orders earlier writes before later reads, too.
-[[gnu::always_inline]] inline void full_barrier()
-{
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-}
+[[gnu::always_inline]] inline void full_barrier() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 
 // A wire structure: copied word by word, each word once.
 template <class T>
-concept SharedObject =
-    std::is_trivially_copyable_v<T> && sizeof(T) % sizeof(uint32_t) == 0 && alignof(T) <= 8;
+concept SharedObject = std::is_trivially_copyable_v<T> && sizeof(T) % sizeof(uint32_t) == 0 &&
+                       alignof(T) <= 8;
 
 using SharedWord [[gnu::may_alias]] = uint32_t;
 

@@ -22,9 +22,9 @@ struct Number {
     friend constexpr auto operator<=>(Number a, Number b) = default;
 };
 
-using Pfn = Number<struct PfnTag, uint64_t>;       // frame as this guest counts its memory
-using Mfn = Number<struct MfnTag, uint64_t>;       // frame as the machine counts it
-using Gfn = Number<struct GfnTag, uint64_t>;       // frame as handed to Xen: mfn in PV, pfn in PVH
+using Pfn = Number<struct PfnTag, uint64_t>; // frame as this guest counts its memory
+using Mfn = Number<struct MfnTag, uint64_t>; // frame as the machine counts it
+using Gfn = Number<struct GfnTag, uint64_t>; // frame as handed to Xen: mfn in PV, pfn in PVH
 using GrantRef = Number<struct GrantRefTag, uint32_t>;
 using EventPort = Number<struct EventPortTag, uint32_t>;
 using DomId = Number<struct DomIdTag, uint16_t>;
@@ -50,7 +50,7 @@ enum class Error : int {
     no_space = 28,
     range = 34,
     not_implemented = 38,
-    protocol = 71,      // the peer broke the protocol
+    protocol = 71, // the peer broke the protocol
     not_supported = 95,
     timed_out = 110,
 };

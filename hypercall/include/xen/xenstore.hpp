@@ -26,9 +26,10 @@ using Transaction = Number<struct TransactionTag, uint32_t>; // 0: none
 // `directory`/`key`, or just `directory` if key is empty. too_big: does not fit.
 Result<Path> join_path(const char *directory, const char *key);
 
-// A watch on `path` and everything below. `changed` runs in run_once(), one watch at a time; it may sleep
-// and use xenstore, but must not unwatch() its own watch. At most one call is pending per watch, however
-// many events arrive: it names the path that changed, or the watch's own path when several did.
+// A watch on `path` and everything below. `changed` runs in run_once(), one watch at a time; it may
+// sleep and use xenstore, but must not unwatch() its own watch. At most one call is pending per
+// watch, however many events arrive: it names the path that changed, or the watch's own path when
+// several did.
 struct Watch {
     Path path;
     void (*changed)(void *context, const char *path) = nullptr;
@@ -45,16 +46,18 @@ namespace xenstore {
 
 // Starts on the ring page `ring` and the port from start info. May sleep.
 Status start(void *ring, EventPort port);
-// Ends it: requests fail with no_device, watches are forgotten. The port stays open for a successor.
+// Ends it: requests fail with no_device, watches are forgotten. The port stays open for a
+// successor.
 void stop();
 
-// One round: reads the ring, runs the watches that fired, and if there were none waits for the ring. The kernel's
-// xenstore thread calls this in a loop. Without threads, the main loop calls it (requests read the ring
-// themselves, so they work without it). Watch callbacks run here and nowhere else.
+// One round: reads the ring, runs the watches that fired, and if there were none waits for the
+// ring. The kernel's xenstore thread calls this in a loop. Without threads, the main loop calls it
+// (requests read the ring themselves, so they work without it). Watch callbacks run here and
+// nowhere else.
 void run_once();
 
-// All of these sleep, fail with timed_out after 5 s of silence, protocol if xenstored broke the protocol,
-// else with xenstored's own error (no_entry, access, again...).
+// All of these sleep, fail with timed_out after 5 s of silence, protocol if xenstored broke the
+// protocol, else with xenstored's own error (no_entry, access, again...).
 Result<Value> read(Transaction t, const char *directory, const char *key);
 Status write(Transaction t, const char *directory, const char *key, const char *value);
 Status remove(Transaction t, const char *directory, const char *key);
