@@ -6,7 +6,8 @@
 extern "C" {
 extern const uint64_t xen_trap_stubs[32];
 extern const char xen_trap_int80[];
-extern const char xen_early_idt_handler_array[], early_idt_handler_array[];
+// Init text, gone after boot, when no gate points there any more.
+extern const char *const xen_early_stubs, *const early_stubs;
 extern const unsigned xen_early_stub_size, early_stub_size;
 }
 
@@ -41,9 +42,9 @@ uint64_t stub_for(unsigned vector, const Gate &gate)
 {
     if (vector == int80)
         return hypercall_argument(xen_trap_int80);
-    uint64_t early = hypercall_argument(early_idt_handler_array) + vector * early_stub_size;
+    uint64_t early = hypercall_argument(early_stubs) + vector * early_stub_size;
     if (target(gate) == early)
-        return hypercall_argument(xen_early_idt_handler_array) + vector * xen_early_stub_size;
+        return hypercall_argument(xen_early_stubs) + vector * xen_early_stub_size;
     return xen_trap_stubs[vector];
 }
 
@@ -120,9 +121,9 @@ extern "C" void xen_task_switched(bool set)
     batch_call(lazy_cpu, abi::hypercall_fpu_taskswitch, set);
 }
 
+// Touches no per-CPU memory: Linux calls it to make that reachable.
 extern "C" int xen_set_segment_base(unsigned which, unsigned long base)
 {
-    batch_flush();
     auto done = hypercall(abi::hypercall_set_segment_base, which, base);
     return done.ok() ? 0 : to_errno(done.error());
 }

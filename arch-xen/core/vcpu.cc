@@ -63,7 +63,6 @@ extern "C" int xen_vcpu_initialise(unsigned cpu, void *memory, const SecondarySt
     auto &regs = context.user_regs;
     regs.rip = hypercall_argument(xen_secondary_start);
     regs.rsp = start->stack_top;
-    regs.rflags = 1u << 12; // IOPL 1, where Xen runs a guest's kernel
     regs.cs = kernel_cs;
     regs.ss = kernel_ds;
     regs.ds = regs.es = user_ds;

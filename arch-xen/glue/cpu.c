@@ -16,6 +16,8 @@
 #include "core.h"
 
 /* For core/traps.cc. */
+const void *const xen_early_stubs __refconst = xen_early_idt_handler_array;
+const void *const early_stubs __refconst = early_idt_handler_array;
 const unsigned int xen_early_stub_size = XEN_EARLY_IDT_HANDLER_SIZE;
 const unsigned int early_stub_size = EARLY_IDT_HANDLER_SIZE;
 

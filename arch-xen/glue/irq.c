@@ -5,6 +5,7 @@
 #include <linux/slab.h>
 #include <asm/hw_irq.h>
 #include <asm/idtentry.h>
+#include <asm/irq_regs.h>
 #include <asm/irq_stack.h>
 #include <asm/x86_init.h>
 #include <xen/port.h>
@@ -48,7 +49,10 @@ void glue_handle_irq(unsigned int irq)
 
 DEFINE_IDTENTRY_SYSVEC(xen_pv_evtchn_do_upcall)
 {
+	struct pt_regs *outer = set_irq_regs(regs);
+
 	xen_dispatch_events();
+	set_irq_regs(outer);
 }
 
 /* The irq of a port that is delivered to `cpu`; 0: none left. */

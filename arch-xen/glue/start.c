@@ -195,8 +195,8 @@ asmlinkage __visible void __init xen_start_kernel(void *start_info)
 	xen_domain_type = XEN_PV_DOMAIN;
 	pv_info.name = "Xen";
 	pv_info.extra_user_64bit_cs = 0xe033; /* Xen's own flat code segment */
-	xen_boot_tables(start_info);
 	xen_cpu_ops_init();
+	xen_boot_tables(start_info);
 	xen_mmu_ops_init();
 	xen_boot_shared_info(xen_arch_map_page(FIX_PARAVIRT_BOOTMAP, xen_shared_info_frame()));
 	redirect_iret();

@@ -25,6 +25,14 @@ static notrace u64 read_time(void)
 	return now;
 }
 
+/* Xen's time starts with the host; the scheduler's with this kernel. */
+static u64 boot_time;
+
+static notrace u64 sched_time(void)
+{
+	return read_time() - boot_time;
+}
+
 static u64 read_clocksource(struct clocksource *cs)
 {
 	return read_time();
@@ -109,7 +117,8 @@ static void __init timer_init(void)
 void __init xen_time_init(void)
 {
 	pvclock_set_flags(0);
-	paravirt_set_sched_clock(read_time);
+	boot_time = read_time();
+	paravirt_set_sched_clock(sched_time);
 	x86_init.timers.timer_init = timer_init;
 	x86_init.timers.setup_percpu_clockev = x86_init_noop;
 	x86_init.timers.wallclock_init = x86_init_noop;
