@@ -3,8 +3,8 @@
 // device/TYPE/ID of this domain that names a backend is a device, for as long as the directory and
 // the backend are there.
 //
-// The scan alone adds devices to the list and takes them off it. A device's step runs beside the scan and
-// beside other steps, but only while the device's life is `live`.
+// The scan alone adds devices to the list and takes them off it. A device's step runs beside the
+// scan and beside other steps, but only while the device's life is `live`.
 
 #include <new>
 
@@ -142,12 +142,12 @@ Result<XenbusState> read_backend_state(const Device &device)
     return static_cast<XenbusState>(state.value());
 }
 
-// A backend that has closed, or has no state, is finished unless it says that it stays online: then it
-// is being restarted, and the driver may wait for it.
+// A backend that has closed, or has no state, is finished unless it says that it stays online: then
+// it is being restarted, and the driver may wait for it.
 bool is_finished(const Device &device, const Result<XenbusState> &state)
 {
-    const bool closed = state.ok() ? state.value() == XenbusState::closed
-                                   : state.error() == Error::no_entry;
+    const bool closed =
+        state.ok() ? state.value() == XenbusState::closed : state.error() == Error::no_entry;
     if (!closed)
         return false;
     const Result<uint64_t> online = xenstore::read_number({}, device.backend.path, "online");
@@ -159,8 +159,8 @@ void backend_state_changed(void *context, const char *)
     xenbus_port_kick(static_cast<Device *>(context));
 }
 
-// Most of what happens in the directory are the drivers' own keys: only directories and the keys that
-// say where the backend is concern the bus.
+// Most of what happens in the directory are the drivers' own keys: only directories and the keys
+// that say where the backend is concern the bus.
 void directory_changed(void *, const char *path)
 {
     unsigned depth = 0;
@@ -190,12 +190,16 @@ bool is_absent(Error error)
     return error == Error::no_entry || error == Error::invalid;
 }
 
-// Fills `device` in and hands it to the kernel. A backend that is finished is not waited for: if it comes
-// back, the keys that name it are written again, which makes another scan.
+// Fills `device` in and hands it to the kernel. A backend that is finished is not waited for: if it
+// comes back, the keys that name it are written again, which makes another scan.
 Status start(Device &device, const char *type, uint32_t id, const Backend &backend)
 {
     TextBuilder(device.type, sizeof device.type).text(type);
-    TextBuilder(device.nodename, sizeof device.nodename).text("device/").text(type).text("/").number(id);
+    TextBuilder(device.nodename, sizeof device.nodename)
+        .text("device/")
+        .text(type)
+        .text("/")
+        .number(id);
     device.id = id;
     device.backend = backend;
     if (is_finished(device, read_backend_state(device)))
@@ -222,7 +226,10 @@ void add(const char *type, uint32_t id, const Backend &backend)
     if (const Status status = start(*device, type, id, backend); !status.ok()) {
         if (status.error() != Error::no_device) {
             Line line;
-            log_warning(line.text(type).text("-").number(id).text(": cannot be added: error ")
+            log_warning(line.text(type)
+                            .text("-")
+                            .number(id)
+                            .text(": cannot be added: error ")
                             .number(static_cast<unsigned>(status.error())));
         }
         xenbus_port_release(device);
@@ -359,7 +366,10 @@ extern "C" void xenbus_core_bound(xenbus_core_device *device)
     device->ready.store(0);
 }
 
-extern "C" int xenbus_core_is_ready(const xenbus_core_device *device) { return device->ready.load(); }
+extern "C" int xenbus_core_is_ready(const xenbus_core_device *device)
+{
+    return device->ready.load();
+}
 
 extern "C" unsigned xenbus_core_read_state(const char *nodename)
 {

@@ -18,6 +18,7 @@ static Status start_grants()
     void *table = xenbus_port_map_frames(frames, count);
     if (!table)
         return Error::no_memory;
+    // SAFETY: the kernel mapped the frames that Xen just named, side by side.
     return grant_table_init(static_cast<abi::GrantEntryV1 *>(table), count);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// The bus against a simulated xenstored: what is a device, when it comes and goes, and what its driver is
-// told.
+// The bus against a simulated xenstored: what is a device, when it comes and goes, and what its
+// driver is told.
 #include "fake_kernel.hpp"
 
 #include <cerrno>
@@ -81,12 +81,13 @@ TEST_F(Bus, TakesManyDevices)
 TEST_F(Bus, PassesOverGarbage)
 {
     start();
-    for (const char *id : {"abc", "01", "-1", "+1", "1a", "4294967296", "99999999999999999999", "0x10"})
+    for (const char *id :
+         {"abc", "01", "-1", "+1", "1a", "4294967296", "99999999999999999999", "0x10"})
         plug("vbd", id);
     for (const char *type : {"Vbd", "v-bd", "_vbd", "averyveryverylongtype", "v bd"})
         plug(type, "1");
-    sim::store::write(frontend("vbd", "2"), "");                       // no backend
-    sim::store::write(frontend("suspend", "event-channel"), "");       // not a device
+    sim::store::write(frontend("vbd", "2"), "");                 // no backend
+    sim::store::write(frontend("suspend", "event-channel"), ""); // not a device
     sim::store::write(sim::guest_home + "/device/vfb", "not a directory");
     for (const char *domain : {"", "x", "-1", "32752", "65536", "18446744073709551616", "0 "}) {
         plug("vbd", "3");
@@ -95,7 +96,8 @@ TEST_F(Bus, PassesOverGarbage)
         EXPECT_EQ(kernel_.present_count(), 0u) << domain;
     }
     plug("vbd", "3");
-    for (const std::string &path : {std::string(), std::string("backend"), "/" + std::string(79, 'x')}) {
+    for (const std::string &path :
+         {std::string(), std::string("backend"), "/" + std::string(79, 'x')}) {
         sim::store::write(path.starts_with('/') ? path + "/state" : "/" + path + "/state", "2");
         sim::store::write(frontend("vbd", "3") + "/backend", path);
         kernel_.run();

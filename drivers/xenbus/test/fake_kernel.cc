@@ -33,7 +33,8 @@ void FakeKernel::run()
             scans++;
             xenbus_core_scan();
         }
-        for (const std::set<xenbus_core_device *> now = std::exchange(kicked, {}); auto *device : now)
+        for (const std::set<xenbus_core_device *> now = std::exchange(kicked, {});
+             auto *device : now)
             if (devices.contains(device))
                 xenbus_core_step(device);
     } while (scan_kicked || !kicked.empty() || sim::step());

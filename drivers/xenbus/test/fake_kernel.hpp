@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// The kernel around the bus's core, for tests: a device model of a few lines, whose work runs when the
-// test says so.
+// The kernel around the bus's core, for tests: a device model of a few lines, whose work runs when
+// the test says so.
 #pragma once
 
 #include <cstdint>
