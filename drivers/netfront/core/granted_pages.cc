@@ -9,27 +9,20 @@ namespace xen {
 Status GrantedPages::allocate(DomId peer, GrantAccess access, unsigned count)
 {
     TRY(pool_.reserve(count));
-    Error error = Error::none;
-    while (error == Error::none && count_ < count) {
+    while (count_ < count) {
         void *page = xen_port_page_alloc();
-        if (page == nullptr) {
-            error = Error::no_memory;
-            break;
-        }
+        if (page == nullptr)
+            return Error::no_memory;
         auto grant = pool_.give(peer, xen_port_frame(page), access);
-        if (grant.ok()) {
-            pages_[count_] = page;
-            grants_[count_] = grant.value();
-            ++count_;
-        } else {
+        if (!grant.ok()) {
             xen_port_page_free(page);
-            error = grant.error();
+            return grant.error();
         }
+        pages_[count_] = page;
+        grants_[count_] = grant.value();
+        ++count_;
     }
-    if (error == Error::none)
-        return {};
-    release();
-    return error;
+    return {};
 }
 
 void GrantedPages::release()

@@ -12,7 +12,7 @@ constexpr unsigned granted_pages_max = 256;
 
 class GrantedPages final {
 public:
-    // Allocates and grants `count` pages. After an error there are none. May sleep.
+    // Allocates and grants `count` pages. After an error, too, release() has to follow. May sleep.
     Status allocate(DomId peer, GrantAccess access, unsigned count);
 
     // Revokes and frees all; a page that the backend holds on to goes to quarantine. Idempotent.

@@ -104,12 +104,14 @@ TEST_F(Lifecycle, Detaches)
 {
     connect();
     expect_traffic();
+    const auto port = static_cast<uint32_t>(std::stoul(key("event-channel")));
     sim::store::write(back_path + "/online", "0");
     backend->set_state(5);
     settle();
     EXPECT_FALSE(link);
     EXPECT_EQ(front_state(), "6");
     EXPECT_EQ(backend->state(), 6u);
+    EXPECT_EQ(backend->peer.bind(port), 0u); // closed
     // The backend had let go before the pages were taken back: nothing is in quarantine.
     EXPECT_EQ(sim::grants_in_force(), 0u);
     EXPECT_EQ(sim::pages_in_use(), 0u);
@@ -260,6 +262,7 @@ TEST_P(Vanishing, WithItsDirectoryThenTheDeviceIsRemoved)
     settle();
     EXPECT_FALSE(link);
     EXPECT_EQ(send(packet(100)), NETFRONT_DROPPED);
+    EXPECT_EQ(sim::pages_in_use(), 0u);
     remove();
 }
 
