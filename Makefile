@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 PYTHON := /usr/bin/python3
 BUILD ?= build
-export BUILD GUEST GUEST_INITRD XEN T
+export BUILD GUEST GUEST_INITRD XEN CONFIG T
 # Nothing of Python's own is written next to the sources.
 export PYTHONDONTWRITEBYTECODE := 1
 
@@ -12,13 +12,14 @@ LAB := $(PYTHON) -m lab.cli
 # With GUEST=, another kernel is booted and ours need not be built.
 GUEST_KERNEL := $(if $(GUEST),,kernel)
 
-.PHONY: help deps kernel guests boot shell check test regress loc clean
+.PHONY: help deps kernel images guests boot shell check test regress loc clean
 .DEFAULT_GOAL := help
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  GUEST=bzImage [GUEST_INITRD=file]   another guest kernel (GUEST=debian: Debian's own)"
+	@echo "  CONFIG=file                         another xl configuration than lab/guest.cfg"
 	@echo "  XEN=file                            another hypervisor, xen or xen.gz"
 	@echo "  T=pattern                           which scenarios make regress runs"
 
@@ -28,11 +29,31 @@ deps: ## Install the Debian packages that are needed (root or sudo)
 kernel: deps ## Build the guest kernel: build/kernel/bzImage
 	@arch-xen/build-kernel.sh
 
+images: deps ## Xen, dom0 and the guest's root, as QEMU is given them
+	@$(LAB) images
+
 boot: deps $(GUEST_KERNEL) ## Boot Xen, dom0 and the guest, and attach to its console
 	@$(LAB) images boot
 
 shell: deps ## A shell in dom0
 	@$(LAB) images shell
+
+check: deps ## The host tests alone: the cores and the lab itself
+	@$(LAB) check
+
+test: deps $(GUEST_KERNEL) guests ## Everything that tests; the last line counts
+	@$(LAB) images test
+
+regress: deps ## The scenarios that match T=pattern (pytest's -k)
+	@$(LAB) pattern
+	@$(MAKE) --no-print-directory $(GUEST_KERNEL) guests
+	@$(LAB) images regress
+
+guests: deps ## The test guests: build/test-guests/NAME.elf
+	@$(MAKE) --no-print-directory -s -C test-guests
+
+loc: deps ## Lines of code by part, beside upstream's
+	@$(LAB) loc
 
 clean: ## Remove everything that was built
 	@rm -rf $(BUILD)

@@ -3,6 +3,7 @@
 
 import fcntl
 import os
+import pathlib
 import re
 import select
 import shutil
@@ -13,8 +14,8 @@ import termios
 import time
 import tty
 
-from lab import images
-from lab.guest import LOGIN, Guest, GuestKernel
+from lab import images, loc, suite
+from lab.guest import CONFIG, Guest, GuestKernel
 from lab.qemu import Lab
 from lab.steps import LOGS, LabError, say
 
@@ -27,6 +28,14 @@ def setting(name):
 
 def chosen_kernel():
     return GuestKernel(setting("GUEST"), setting("GUEST_INITRD"))
+
+
+def chosen_config():
+    """The guest's configuration; CONFIG= names another than lab/guest.cfg."""
+    path = pathlib.Path(setting("CONFIG") or CONFIG)
+    if not path.is_file():
+        raise LabError(f"CONFIG={path}: no such file")
+    return path
 
 
 def write_terminal(data):
@@ -99,12 +108,13 @@ def drive(guest, interactive):
 
 def boot():
     kernel = chosen_kernel()
+    config = chosen_config()
     start = time.monotonic()
     interactive = sys.stdin.isatty() and sys.stdout.isatty()
     with Lab("boot", setting("XEN")) as lab:
         kernel.install(lab.dom0)
         say(f"dom0 is up after {time.monotonic() - start:.0f} s; xl create")
-        guest = Guest(lab.dom0, kernel.settings())
+        guest = Guest(lab.dom0, kernel.settings(), config)
         guest.sink = None if interactive else write_terminal
         try:
             guest.create()
@@ -125,7 +135,7 @@ def shell():
     with Lab("shell", setting("XEN")) as lab:
         if setting("GUEST") or images.OUR_KERNEL.exists():
             chosen_kernel().install(lab.dom0)
-            lab.dom0.put(images.LAB / "guest.cfg", "/root/xendemo.cfg")
+            lab.dom0.put(chosen_config(), "/root/xendemo.cfg")
         say("dom0; try: xl create -c xendemo.cfg; exit or Ctrl-] ends it")
         interact(lab.dom0.spawn("exec bash -l", pty=True))
         lab.stop()
@@ -135,7 +145,15 @@ def build_images():
     images.build_all(stand_in=setting("GUEST") == "debian")
 
 
-COMMANDS = {"images": build_images, "boot": boot, "shell": shell}
+def run_suite(name):
+    if not suite.command(name):
+        sys.exit(1)
+
+
+COMMANDS = {"images": build_images, "boot": boot, "shell": shell,
+            "check": lambda: run_suite("check"), "test": lambda: run_suite("test"),
+            "regress": lambda: run_suite("regress"), "pattern": suite.refuse_unknown_pattern,
+            "loc": loc.main}
 
 
 def main(arguments):

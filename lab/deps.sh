@@ -5,9 +5,9 @@
 set -u
 
 packages="
-    build-essential bc bison flex libelf-dev libssl-dev xz-utils cpio kmod ccache linux-source-6.1
-    cmake libgtest-dev libgmock-dev
-    python3 python3-pytest qemu-system-x86 qemu-utils debootstrap busybox-static e2fsprogs cloc
+    build-essential bc bison flex libelf-dev libssl-dev xz-utils cpio kmod ccache lz4 patch perl linux-source-6.1
+    cmake libgtest-dev libgmock-dev clang-format clang-tidy
+    python3 python3-pytest python3-pytest-xdist qemu-system-x86 qemu-utils debootstrap busybox-static e2fsprogs cloc
 "
 
 missing=

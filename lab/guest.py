@@ -50,9 +50,10 @@ def config_value(value):
 class Guest:
     """One domain. Its console stays attached from creation on; run() uses the shell on it."""
 
-    def __init__(self, dom0, settings):
+    def __init__(self, dom0, settings, config=CONFIG):
         self.dom0 = dom0
         self.settings = settings
+        self.config = config
         self.name = settings.get("name", "xendemo")
         self.console = None
         self.seen = 0
@@ -62,7 +63,7 @@ class Guest:
         """Starts it with xl create -c."""
         lines = [f"{key} = {config_value(value)}" for key, value in self.settings.items()]
         path = f"/root/{self.name}.cfg"
-        self.dom0.put((CONFIG.read_text() + "\n".join(lines) + "\n").encode(), path)
+        self.dom0.put((self.config.read_text() + "\n".join(lines) + "\n").encode(), path)
         self.use(self.dom0.spawn(f"exec xl create -c {path}", pty=True))
         return self
 
@@ -86,10 +87,14 @@ class Guest:
         self.expect(LOGIN, timeout)
         self.send("root\n")
         self.expect(r"# $", 60)
+        self.start_shell()
+        return self
+
+    def start_shell(self):
+        """Makes the shell that prompts on the console fit for run()."""
         # The marker is split in what is sent, so that an echo of it is not taken for the answer.
         self.send("stty -echo; PS1= PS2=; export TERM=dumb PAGER=cat; echo @@'ready'@@\n")
         self.expect("@@ready@@\r?\n", 60)
-        return self
 
     def boot(self, timeout=BOOT_SECONDS):
         return self.create().log_in(timeout)
@@ -119,6 +124,14 @@ class Guest:
     def domid(self):
         result = self.dom0.run(f"xl domid {shlex.quote(self.name)} 2>/dev/null")
         return int(result.out) if result.rc == 0 else None
+
+    def wait_other(self, domid, timeout=120):
+        """Waits for the domain that follows this one after a reboot."""
+        deadline = time.monotonic() + timeout
+        while self.domid() in (None, domid):
+            if time.monotonic() > deadline:
+                raise LabError(f"{self.name} did not come back in {timeout} s after its reboot")
+            time.sleep(0.3)
 
     def wait_gone(self, timeout=90):
         deadline = time.monotonic() + timeout

@@ -143,15 +143,17 @@ def initramfs(tree, modules, root, init):
     paths = module_files(tree, modules)
     script = ["#!/bin/sh", "mount -t devtmpfs dev /dev", "mount -t proc proc /proc"]
     script += [f"insmod /modules/{os.path.basename(path)}" for path in paths]
+    script += [f"init={init}", "for word in $(cat /proc/cmdline); do",
+               "case $word in init=*) init=${word#init=};; esac", "done"]
     script += ["n=0", f"until [ -b {root} ] || [ $n = 100 ]; do sleep 0.1; n=$((n+1)); done",
                f"mount -t ext4 -o rw {root} /root || echo 'initramfs: no root on {root}'",
-               "mount -o move /dev /root/dev", "umount /proc", f"exec switch_root /root {init}", ""]
+               "mount -o move /dev /root/dev", "umount /proc", "exec switch_root /root $init", ""]
     archive = Cpio()
     for name in ["bin", "dev", "proc", "root", "modules"]:
         archive.add(name, stat.S_IFDIR | 0o755)
     archive.add("dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
     archive.add("bin/busybox", stat.S_IFREG | 0o755, pathlib.Path("/bin/busybox").read_bytes())
-    for name in ["sh", "mount", "umount", "insmod", "sleep", "switch_root", "echo", "["]:
+    for name in ["sh", "cat", "mount", "umount", "insmod", "sleep", "switch_root", "echo", "["]:
         archive.add(f"bin/{name}", stat.S_IFLNK | 0o777, b"busybox")
     for path in paths:
         name = f"modules/{os.path.basename(path)}"
@@ -199,16 +201,6 @@ def build_all(stand_in=False):
         step("stand-in-initrd", [LAB / "images.py", modules.name], [STAND_IN_INITRD],
              lambda out: out.write_bytes(
                  initramfs(modules, STAND_IN_MODULES, "/dev/xvda1", "/sbin/init")))
-
-
-def is_pv_kernel(path):
-    """Whether a bzImage or ELF file has the Xen ELF notes, as far as that shows from outside."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(1024)
-    except OSError as error:
-        raise LabError(f"GUEST={path}: {error.strerror}") from error
-    return head[:4] == b"\x7fELF" or head[0x202:0x206] == b"HdrS"
 
 
 def main():

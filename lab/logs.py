@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: MIT OR GPL-2.0-only
+"""Reads what Xen, dom0 and the guests have logged, and finds what must never be in it."""
+
+import re
+
+COMPLAINTS = re.compile(
+    r"WARNING:|\bBUG\b|\bOops\b|Call Trace|general protection fault|Unable to handle kernel"
+    r"|Kernel panic|rcu_\w+ (detected|self-detected) stall|soft lockup|hard LOCKUP|blocked for more"
+    r"|UBSAN:|KASAN:|lockdep|possible recursive|suspicious RCU|scheduling while atomic"
+    r"|segfault at|traps: |trap invalid opcode|bad page|Bad page"
+    r"|I/O error|EXT4-fs (error|warning)|Buffer I/O|JBD2: .*(error|Error)|NETDEV WATCHDOG"
+    r"|\(XEN\).*(\b[Ee]rror\b|ERROR|\bBUG\b|Assertion|[Pp]anic|FATAL|crash|Unhandled|[Ww]arning"
+    r"|Bad |bad |invalid|Invalid|illegal|Attempt|Failed|failed|Non-privileged|Could not)")
+
+# What a healthy system says, too.
+HARMLESS = re.compile(
+    r"Spectre|Speculative|MDS|TAA|L1TF|Meltdown|mitigation|Mitigat|xpti"
+    r"|\(XEN\) \*+|WARNING: (CONSOLE OUTPUT|SILO|X)"
+    r"|traps: init|Failed to find module|x86/mm: Checked W\+X")
+
+
+def find_complaints(text, allowed=()):
+    """The lines of a log that must not be there; allowed are patterns that a scenario expects."""
+    result = []
+    for line in text.splitlines():
+        if COMPLAINTS.search(line) and not HARMLESS.search(line) \
+                and not any(re.search(pattern, line) for pattern in allowed):
+            result.append(line.strip())
+    return result
+
+
+class LogWatch:
+    """The logs of a dom0 and its guests, and how far they were looked at."""
+
+    SEPARATOR = "=====proxenos====="
+
+    def __init__(self, dom0):
+        self.dom0 = dom0
+        self.seen = {}
+        self.read()
+
+    def texts(self):
+        """All logs by name, in one command, because each command costs part of a second."""
+        command = f"xl dmesg; echo {self.SEPARATOR}xen; dmesg; echo {self.SEPARATOR}dom0; " \
+                  "cd /var/log/xen/console && for f in guest-*.log; do [ -f $f ] && cat $f && " \
+                  f"echo && echo {self.SEPARATOR}$f; done"
+        parts = re.split(rf"^{self.SEPARATOR}(.*)\n", self.dom0.run(command).out, flags=re.M)
+        return dict(zip(parts[1::2], parts[0::2]))
+
+    def read(self):
+        """What is new since the last call, by log."""
+        result = {}
+        for name, text in self.texts().items():
+            old = self.seen.get(name, "")
+            result[name] = text[len(old):] if text.startswith(old) else text
+            self.seen[name] = text
+        return result

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: MIT OR GPL-2.0-only
+"""Around every scenario: a machine, a time limit, a look at all logs, and a line to run it again.
+
+Marks: @pytest.mark.limit(seconds), @pytest.mark.allow_log(pattern, ...).
+"""
+
+import os
+import re
+import signal
+
+import pytest
+
+from lab.logs import find_complaints
+from lab.steps import LabError
+from lab.world import World
+
+DEFAULT_LIMIT = 300
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "limit(seconds): the scenario's time limit")
+    config.addinivalue_line("markers", "allow_log(pattern, ...): log lines that are expected")
+
+
+@pytest.fixture(scope="session")
+def session_world():
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+    world = World(f"suite-{worker}")
+    yield world
+    world.lab.stop(clean=False)
+
+
+@pytest.fixture
+def world(session_world, request):
+    """The machine, whose logs are checked when the scenario has ended."""
+    session_world.new_logs()
+    yield session_world
+    name = re.sub(r"[^\w.-]+", "_", request.node.name)
+    failed = getattr(request.node, "failed", True)
+    try:
+        texts = session_world.new_logs()
+    except LabError as error:
+        session_world.reset()
+        pytest.fail(f"dom0 does not answer after the scenario: {error}", pytrace=False)
+    path = session_world.keep(name, texts)
+    allowed = [pattern for mark in request.node.iter_markers("allow_log") for pattern in mark.args]
+    complaints = [f"{log}: {line}" for log, text in texts.items()
+                  for line in find_complaints(text, allowed)]
+    if failed or complaints:
+        session_world.reset()
+    if complaints:
+        pytest.fail("in the logs (" + str(path) + "):\n" + "\n".join(complaints[:20]),
+                    pytrace=False)
+
+
+@pytest.fixture
+def dom0(world):
+    return world.dom0
+
+
+def out_of_time(number, frame):
+    raise LabError("the scenario's time limit has passed")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    mark = item.get_closest_marker("limit")
+    signal.signal(signal.SIGALRM, out_of_time)
+    signal.alarm(mark.args[0] if mark else DEFAULT_LIMIT)
+    yield
+    signal.alarm(0)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    if call.when == "call":
+        item.failed = report.failed
+    if report.failed:
+        name = item.name
+        report.sections.append(("to run it again", f"make regress T='{name}'"))
+        if call.excinfo and call.excinfo.errisinstance(LabError):
+            report.longrepr = f"{item.nodeid}: {call.excinfo.value}"

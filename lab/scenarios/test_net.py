@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: MIT OR GPL-2.0-only
+"""The network: ping and TCP with dom0 and with a second guest, both ways, bytes intact."""
+
+import pytest
+
+from lab.world import SECOND
+
+DOM0 = "10.77.0.1"
+MAKE = "[ -f /tmp/sent ] || head -c 32M /dev/urandom > /tmp/sent; sha256sum < /tmp/sent"
+RECEIVE = "rm -f /tmp/received; nc -l -p 5001 > /tmp/received"
+CHECK = "sha256sum < /tmp/received"
+
+
+def ping(machine, address):
+    out = machine.run(f"ping -c 5 -i 0.2 -W 5 {address}", timeout=30)
+    assert out.rc == 0 and "5 received" in out.out, out.out
+
+
+def transfer(sender, receiver, address):
+    """Sends 32 MiB over TCP; both are a Guest or a Dom0."""
+    sent = sender.run(MAKE, timeout=90).out.split()[0]
+    receiver.run(f"({RECEIVE}) >/dev/null 2>&1 </dev/null & sleep 1")
+    sender.run(f"timeout 100 nc -N -w 60 {address} 5001 < /tmp/sent", timeout=120, check=True)
+    receiver.run("for i in $(seq 50); do pgrep -x nc >/dev/null || break; sleep 0.2; done")
+    assert receiver.run(CHECK, timeout=60).out.split()[0] == sent
+
+
+def pair(world):
+    """Two guests with a root disk each, on one bridge."""
+    return world.guest(), world.guest(**SECOND)
+
+
+def test_dom0_pings_the_guest(world, dom0):
+    ping(dom0, world.guest().address())
+
+
+def test_guest_pings_dom0(world):
+    ping(world.guest(), DOM0)
+
+
+def test_large_pings(world):
+    out = world.guest().run(f"ping -c 3 -i 0.2 -s 20000 -W 5 {DOM0}", timeout=30)
+    assert "3 received" in out.out, out.out
+
+
+@pytest.mark.limit(400)
+def test_tcp_from_guest_to_dom0(world, dom0):
+    transfer(world.guest(), dom0, DOM0)
+
+
+@pytest.mark.limit(400)
+def test_tcp_from_dom0_to_guest(world, dom0):
+    guest = world.guest()
+    transfer(dom0, guest, guest.address())
+
+
+@pytest.mark.limit(400)
+def test_two_guests_ping_each_other(world):
+    first, second = pair(world)
+    ping(first, second.address())
+    ping(second, first.address())
+
+
+@pytest.mark.limit(600)
+def test_tcp_between_two_guests(world):
+    first, second = pair(world)
+    transfer(first, second, second.address())
+    transfer(second, first, first.address())
+
+
+def test_no_receive_errors_were_counted(world):
+    guest = world.guest()
+    out = guest.run("cat /sys/class/net/e*/statistics/{rx_errors,tx_errors,rx_crc_errors}").out
+    assert set(out.split()) == {"0"}

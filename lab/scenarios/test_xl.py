@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: MIT OR GPL-2.0-only
+"""xl's commands and options behave as with any guest."""
+
+import re
+
+import pytest
+
+MAC = "00:16:3e:77:00:01"
+
+
+def test_xl_list(world, dom0):
+    guest = world.guest()
+    line = dom0.run("xl list xendemo", check=True).out.splitlines()[1].split()
+    assert line[:4] == ["xendemo", str(guest.domid()), "256", "2"]
+    assert re.fullmatch(r"[rb-]{6}", line[4])
+
+
+def test_xl_vcpu_list(world, dom0):
+    world.guest()
+    lines = dom0.run("xl vcpu-list xendemo", check=True).out.splitlines()[1:]
+    assert [line.split()[2] for line in lines] == ["0", "1"]
+    assert not any(line.split()[4].startswith("--p") for line in lines)
+
+
+def test_xl_network_list(world, dom0):
+    world.guest()
+    line = dom0.run("xl network-list xendemo", check=True).out.splitlines()[1].split()
+    assert line[2] == MAC and line[4] == "4"  # State 4 is Connected.
+
+
+def test_xl_block_list(world, dom0):
+    world.guest()
+    line = dom0.run("xl block-list xendemo", check=True).out.splitlines()[1].split()
+    assert line[0] == "51713" and line[3] == "4"  # 51713 is xvda1.
+
+
+def test_xl_console_leaves_and_comes_back(world):
+    guest = world.guest()
+    guest.send("\x1d")
+    assert guest.console.wait(20) is not None
+    guest.attach()
+    guest.send("echo still @@'here'@@\n")
+    guest.expect("still @@here@@", 30)
+
+
+def test_console_carries_a_long_text(world):
+    """Many times the size of the console's ring, in order and complete."""
+    out = world.guest().run("seq 1 9000", timeout=60).out
+    assert out.split() == [str(number) for number in range(1, 9001)]
+
+
+def test_vif_mac_and_bridge(world, dom0):
+    dom0.run("ip link show xenbr1 || ip link add xenbr1 type bridge; ip link set xenbr1 up")
+    mac = "00:16:3e:77:00:aa"
+    guest = world.boot(vif=[f"mac={mac},bridge=xenbr1"])
+    assert mac in guest.run("cat /sys/class/net/e*/address").out
+    assert f"vif{guest.domid()}.0" in dom0.run("ls /sys/class/net/xenbr1/brif").out
+
+
+def test_root_and_extra_reach_the_command_line(world):
+    guest = world.guest(extra="console=hvc0 proxenos.word=42 loglevel=7")
+    words = guest.run("cat /proc/cmdline", check=True).out.split()
+    assert "root=/dev/xvda1" in words and "proxenos.word=42" in words
+
+
+@pytest.mark.allow_log("Kernel panic", "Call Trace", "not syncing", "crash")
+def test_no_disk_and_no_vif_is_possible(world, dom0):
+    """Without a root the kernel has to panic, and Xen has to be told that it was a crash."""
+    guest = world.make(disk=[], vif=[], on_crash="preserve", extra="console=hvc0 panic=1")
+    guest.create()
+    guest.expect("Kernel panic|VFS: Unable to mount root|no root on", 120)
+    for _ in range(60):
+        state = dom0.run("sleep 0.5; xl list xendemo").out.splitlines()[1].split()[4]
+        if state[3] == "c":
+            break
+    assert state[3] == "c"
+    guest.destroy()
+
+
+def test_xl_reboot(world, dom0):
+    guest = world.guest()
+    first = guest.domid()
+    dom0.run("xl reboot xendemo", check=True)
+    guest.wait_other(first)
+    guest.attach().log_in()
+    assert float(guest.run("cut -d' ' -f1 /proc/uptime").out) < 120
+
+
+def test_reboot_from_inside(world):
+    guest = world.guest()
+    first = guest.domid()
+    guest.send("systemctl reboot\n")
+    guest.wait_other(first)
+    guest.attach().log_in()
+
+
+def test_poweroff_from_inside(world):
+    guest = world.guest()
+    guest.send("systemctl poweroff\n")
+    guest.wait_gone(120)
+
+
+def test_xl_shutdown(world, dom0):
+    guest = world.guest()
+    guest.shut_down()
+    assert "xendemo" not in dom0.run("xl list").out
+
+
+def test_xl_destroy_leaves_nothing_behind(world, dom0):
+    guest = world.guest()
+    domid = guest.domid()
+    dom0.run("xl destroy xendemo", check=True)
+    guest.wait_gone()
+    dom0.run("for i in $(seq 50); do [ -e /sys/class/net/vif%d.0 ] || break; sleep 0.1; done" % domid)
+    assert dom0.run(f"xenstore-ls /local/domain/{domid}").rc != 0
+    assert not dom0.run(f"ls /sys/class/net | grep vif{domid}").out
+    # A guest that was torn off leaves a journal to replay; the next boot does.
+    assert dom0.run("e2fsck -p /dev/vdb", timeout=120).rc in (0, 1)
