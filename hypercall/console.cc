@@ -5,15 +5,16 @@
 #include <xen/event.hpp>
 #include <xen/format.hpp>
 #include <xen/hypercall.hpp>
+#include <xen/port.h>
 #include <xen/shared.hpp>
 
 namespace xen {
 
 namespace {
 
-// How often a writer gives its CPU away to a daemon that does not move. Early in a boot there is no
-// clock to measure with.
-constexpr unsigned patience = 20'000;
+// How long a writer waits for a daemon that does not move. Early in a boot the clock stands still.
+constexpr uint64_t patience = 1'000'000'000; // nanoseconds
+constexpr unsigned yields_max = 500'000;
 
 // Bytes from `index` to the end of a ring of `size`, at most `wanted`.
 uint32_t contiguous(uint32_t index, uint32_t size, size_t wanted)
@@ -97,7 +98,8 @@ bool Console::wait_for_room()
 {
     if (!attached())
         return false;
-    for (unsigned idle = 0; !broken(); ++idle) {
+    const uint64_t start = xen_port_now();
+    for (unsigned yields = 0; !broken(); ++yields) {
         {
             LockGuard guard(lock_);
             const auto room = this->room();
@@ -106,7 +108,7 @@ bool Console::wait_for_room()
         }
         if (stalled_.load() != 0)
             return false;
-        if (idle >= patience)
+        if (yields >= yields_max || xen_port_now() - start >= patience)
             stalled_.store(1);
         else
             (void)hypercall(abi::hypercall_sched_op, abi::schedop_yield, nullptr);

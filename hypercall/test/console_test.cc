@@ -107,6 +107,19 @@ TEST_F(ConsoleTest, WriteAllGivesUpOnceAndStaysQuick)
     EXPECT_EQ(drain(), "back");
 }
 
+TEST_F(ConsoleTest, TheClockBoundsTheWaitWhereItRuns)
+{
+    const uint64_t start = sim::now();
+    sim::filter_hypercalls([](unsigned, const unsigned long *) {
+        sim::advance(1'000'000);
+        return 0;
+    });
+    const std::string text(5000, 'w');
+    console_.write_all(text.data(), text.size());
+    EXPECT_TRUE(console_.stalled());
+    EXPECT_NEAR(static_cast<double>(sim::now() - start), 1e9, 1e7);
+}
+
 TEST_F(ConsoleTest, Reads)
 {
     EXPECT_EQ(read(), "");
