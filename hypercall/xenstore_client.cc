@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// The xenstore client: matches replies to the request in flight, marks watches, starts over when
-// xenstored breaks the protocol (docs/misc/xenstore-ring.txt), and runs watch callbacks.
-//
-// Two locks: the port's sleeping lock is held by whoever has a request (class Request); the spin
-// lock guards everything below and is taken inside it. Any thread may read the ring: the xenstore
-// thread in run_once(), and whoever waits for a reply.
+// The xenstore client: sends a request, matches what arrives to it or to a watch, and starts over
+// when xenstored breaks the protocol (docs/misc/xenstore-ring.txt).
 #include "xenstore_client.hpp"
 
 #include <xen/format.hpp>
@@ -12,51 +8,14 @@
 
 namespace xen::xenstore {
 
+constinit Client client;
+
 namespace {
 
 constexpr uint64_t patience = 5'000'000'000; // nanoseconds without a reply
 constexpr uint32_t idle_milliseconds = 10'000;
 constexpr unsigned reconnects_max = 8; // in a row, without one good reply
 constexpr unsigned messages_per_round = 64;
-
-enum class State { stopped, ready, reconnecting, dead };
-
-// What broke the protocol, for one log line outside the lock.
-struct Violation {
-    const char *what = nullptr;
-    uint32_t value = 0;
-};
-
-struct Client {
-    SpinLock lock;
-    Atomic<uint32_t> changes; // see xen_port_xenstore_wait
-    State state = State::stopped;
-    EventPort port;
-    Ring ring;
-    Parser parser;
-    unsigned reconnects = 0;
-
-    // the request in flight
-    Message expected = Message::error;
-    uint32_t id = 0;
-    bool waiting = false;
-    Error error = Error::none;
-    uint32_t reply_length = 0;
-    char reply[payload_max]{};
-    uint32_t abandoned = 0; // bit n: nobody waits any more for the reply to id - 1 - n
-
-    Watch *watches = nullptr; // newest first
-    Watch *running = nullptr;
-    uint32_t tokens = 0; // issued so far
-};
-
-constinit Client client;
-
-void wake()
-{
-    client.changes.add(1);
-    xen_port_xenstore_wake();
-}
 
 void on_event(void *) { wake(); }
 
@@ -86,8 +45,7 @@ void start_over()
 void finish_reconnect()
 {
     client.state = State::ready;
-    for (Watch *watch = client.watches; watch != nullptr; watch = watch->next_)
-        watch->stale_ = true;
+    mark_all_stale();
 }
 
 bool take_reply(const Header &header, Violation &violation)
@@ -111,62 +69,6 @@ bool take_reply(const Header &header, Violation &violation)
     }
     client.abandoned &= ~(1u << age);
     return true;
-}
-
-void mark_watch(Watch &watch, const char *path, size_t length)
-{
-    const bool fits = length < sizeof(watch.fired_.data);
-    const bool same = watch.pending_ && text_equal(watch.fired_.data, path);
-    if (!fits || (watch.pending_ && !same)) {
-        watch.fired_ = watch.path;
-    } else if (!same) {
-        __builtin_memcpy(watch.fired_.data, path, length + 1);
-        watch.fired_.length = length;
-    }
-    watch.pending_ = true;
-}
-
-// Exactly two strings: the path, and a token that was issued.
-bool take_event(const char *payload, uint32_t length, Violation &violation)
-{
-    const size_t path_length = text_length(payload, length);
-    const size_t rest = length - path_length;
-    const char *token = payload + path_length + 1;
-    if (rest < 2 || text_length(token, rest - 1) != rest - 2) {
-        violation = {"watch event's length", length};
-        return false;
-    }
-    const auto number = parse_number(token, rest - 2, client.tokens);
-    if (!number.ok() || number.value() == 0) {
-        violation = {"watch event's token, of length", static_cast<uint32_t>(rest - 2)};
-        return false;
-    }
-    for (Watch *watch = client.watches; watch != nullptr; watch = watch->next_) {
-        if (watch->token_ == number.value())
-            mark_watch(*watch, payload, path_length);
-    }
-    return true;
-}
-
-void remove_watch(Watch &watch)
-{
-    for (Watch **link = &client.watches; *link != nullptr; link = &(*link)->next_) {
-        if (*link == &watch) {
-            *link = watch.next_;
-            break;
-        }
-    }
-    watch.next_ = nullptr;
-    watch.pending_ = watch.stale_ = false;
-}
-
-// The newest watch older than `token` that `wanted` asks for.
-Watch *find_watch(bool Watch::*wanted, uint32_t token)
-{
-    Watch *watch = client.watches;
-    while (watch != nullptr && !(watch->token_ < token && watch->*wanted))
-        watch = watch->next_;
-    return watch;
 }
 
 // Takes at most one message. Returns whether anything moved.
@@ -200,6 +102,13 @@ bool take_message(Violation &violation)
 
 // ---- outside ----
 
+void report(const Violation &violation, bool dead)
+{
+    Line line;
+    line.text("xenstore: bad ").text(violation.what).text(" ").hex(violation.value);
+    log_error(line.text(dead ? ": given up" : ": reconnecting"));
+}
+
 bool pump()
 {
     Violation violation;
@@ -210,22 +119,11 @@ bool pump()
         moved = take_message(violation);
         dead = client.state == State::dead;
     }
-    if (violation.what != nullptr) {
-        Line line;
-        log_error(line.text("xenstore: unexpected ")
-                      .text(violation.what)
-                      .text(" ")
-                      .hex(violation.value)
-                      .text(dead ? ": given up" : ": reconnecting"));
-    }
+    if (violation.what != nullptr)
+        report(violation, dead);
     if (moved)
         wake();
     return moved;
-}
-
-void wait(uint32_t seen, uint32_t milliseconds)
-{
-    xen_port_xenstore_wait(client.changes.address(), seen, milliseconds);
 }
 
 // Reads the ring and waits until done() holds; false: the time is over.
@@ -248,16 +146,32 @@ bool wait_until(uint64_t deadline, Done done)
     }
 }
 
-Status send_watch(const Watch &watch, Message type)
+// The stream ends in the middle of a request: nobody can use it any more.
+void abandon_stream()
 {
-    TextLine<12> token;
-    token.number(watch.token_);
-    Request request(type, {});
-    TRY(request.add_string(watch.path.c_str()).add_string(token.c_str()).run());
-    return {};
+    bool dead;
+    {
+        LockGuard guard(client.lock);
+        if (client.state != State::ready)
+            return;
+        start_over();
+        dead = client.state == State::dead;
+    }
+    report({"end of stream inside request", client.id}, dead);
 }
 
 } // namespace
+
+void wake()
+{
+    client.changes.add(1);
+    xen_port_xenstore_wake();
+}
+
+void wait(uint32_t seen, uint32_t milliseconds)
+{
+    xen_port_xenstore_wait(client.changes.address(), seen, milliseconds);
+}
 
 // ---- requests ----
 
@@ -299,10 +213,7 @@ Status Request::send(uint64_t deadline)
             return left == 0 || !some.ok();
         });
         if (!sent || error != Error::none) {
-            // The stream ends in the middle of a message: nobody can use it any more.
-            LockGuard guard(client.lock);
-            if (client.state == State::ready)
-                start_over();
+            abandon_stream();
             return sent ? error : Error::timed_out;
         }
     }
@@ -380,102 +291,12 @@ void stop()
         if (client.waiting)
             finish_request(Error::no_device);
         client.state = State::stopped;
-        while (client.watches != nullptr)
-            remove_watch(*client.watches);
+        forget_watches();
         port = client.port;
     }
     xen_port_event_unbind(port.value);
     wake();
 }
-
-// ---- watches ----
-
-Status watch(Watch &watch)
-{
-    {
-        LockGuard guard(client.lock);
-        watch.token_ = ++client.tokens;
-        watch.pending_ = watch.stale_ = false;
-        watch.next_ = client.watches;
-        client.watches = &watch;
-    }
-    const Status sent = send_watch(watch, Message::watch);
-    if (!sent.ok()) {
-        LockGuard guard(client.lock);
-        remove_watch(watch);
-    }
-    return sent;
-}
-
-void unwatch(Watch &watch)
-{
-    // If it fails, xenstored has forgotten the watch or its events find no watch any more.
-    (void)send_watch(watch, Message::unwatch);
-    {
-        LockGuard guard(client.lock);
-        remove_watch(watch);
-    }
-    for (;;) {
-        const uint32_t seen = client.changes.load();
-        {
-            LockGuard guard(client.lock);
-            if (client.running != &watch)
-                return;
-        }
-        wait(seen, idle_milliseconds);
-    }
-}
-
-namespace {
-
-// After a reconnect: registers again what xenstored forgot.
-void renew_watches()
-{
-    for (;;) {
-        Watch copy;
-        {
-            LockGuard guard(client.lock);
-            Watch *watch = find_watch(&Watch::stale_, UINT32_MAX);
-            if (watch == nullptr)
-                return;
-            watch->stale_ = false;
-            copy.path = watch->path;
-            copy.token_ = watch->token_;
-        }
-        if (!send_watch(copy, Message::watch).ok()) {
-            Line line;
-            log_warning(line.text("xenstore: lost the watch on ").text(copy.path.c_str()));
-        }
-    }
-}
-
-// Runs each watch that fired, once. Returns whether there was one.
-bool run_watches()
-{
-    uint32_t last = UINT32_MAX;
-    for (bool any = false;; any = true) {
-        Path path;
-        Watch *watch;
-        {
-            LockGuard guard(client.lock);
-            watch = find_watch(&Watch::pending_, last);
-            if (watch == nullptr)
-                return any;
-            watch->pending_ = false;
-            path = watch->fired_;
-            last = watch->token_;
-            client.running = watch;
-        }
-        watch->changed(watch->context, path.c_str());
-        {
-            LockGuard guard(client.lock);
-            client.running = nullptr;
-        }
-        wake(); // unwatch() may be waiting
-    }
-}
-
-} // namespace
 
 void run_once()
 {

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 // The xenstore client's inside: one request in flight, watches, and what happens when xenstored
 // breaks the protocol. xenstore.cc speaks the single commands on top of it.
+//
+// Two locks: the port's sleeping lock is held by whoever has a request (class Request); the spin
+// lock guards the client's fields and is taken inside it. Any thread may read the ring: the
+// xenstore thread in run_once(), and whoever waits for a reply.
 #pragma once
 
 #include <xen/lock.hpp>
@@ -9,6 +13,55 @@
 #include "xenstore_wire.hpp"
 
 namespace xen::xenstore {
+
+enum class State { stopped, ready, reconnecting, dead };
+
+// What broke the protocol, for one log line outside the lock.
+struct Violation {
+    const char *what = nullptr;
+    uint32_t value = 0;
+};
+
+struct Client {
+    SpinLock lock;
+    Atomic<uint32_t> changes; // see xen_port_xenstore_wait
+    State state = State::stopped;
+    EventPort port;
+    Ring ring;
+    Parser parser;
+    unsigned reconnects = 0;
+
+    // the request in flight
+    Message expected = Message::error;
+    uint32_t id = 0;
+    bool waiting = false;
+    Error error = Error::none;
+    uint32_t reply_length = 0;
+    char reply[payload_max]{};
+    uint32_t abandoned = 0; // bit n: nobody waits any more for the reply to id - 1 - n
+
+    Watch *watches = nullptr; // newest first
+    Watch *running = nullptr;
+    uint32_t tokens = 0; // issued so far
+};
+
+extern Client client;
+
+// Under the lock. An event's payload: marks the watch; false: a violation.
+bool take_event(const char *payload, uint32_t length, Violation &violation);
+// Under the lock.
+void mark_all_stale();
+void forget_watches();
+
+// Registers again what xenstored forgot in a reconnect.
+void renew_watches();
+// Runs each watch that fired, once. Returns whether there was one.
+bool run_watches();
+
+// The client's state changed: whoever waits looks again.
+void wake();
+// Sleeps until the client changed since changes.load() was `seen`, or the time is over.
+void wait(uint32_t seen, uint32_t milliseconds);
 
 struct Reply {
     const char *data;

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+// xenstore watches: which of them an event means, and running them one at a time, outside of all
+// locks (docs/misc/xenstore.txt: WATCH, UNWATCH, WATCH_EVENT).
+#include <xen/format.hpp>
+
+#include "xenstore_client.hpp"
+
+namespace xen::xenstore {
+
+namespace {
+
+constexpr uint32_t retire_milliseconds = 1000; // between looks at a running watch
+
+void mark_watch(Watch &watch, const char *path, size_t length)
+{
+    const bool fits = length < sizeof(watch.fired_.data);
+    const bool same = watch.pending_ && text_equal(watch.fired_.data, path);
+    if (!fits || (watch.pending_ && !same)) {
+        watch.fired_ = watch.path;
+    } else if (!same) {
+        __builtin_memcpy(watch.fired_.data, path, length + 1);
+        watch.fired_.length = length;
+    }
+    watch.pending_ = true;
+}
+
+void remove_watch(Watch &watch)
+{
+    for (Watch **link = &client.watches; *link != nullptr; link = &(*link)->next_) {
+        if (*link == &watch) {
+            *link = watch.next_;
+            break;
+        }
+    }
+    watch.next_ = nullptr;
+    watch.pending_ = watch.stale_ = false;
+}
+
+// When it returns, the watch does not run and will not.
+void retire_watch(Watch &watch)
+{
+    for (;;) {
+        const uint32_t seen = client.changes.load();
+        {
+            LockGuard guard(client.lock);
+            remove_watch(watch);
+            if (client.running != &watch)
+                return;
+        }
+        wait(seen, retire_milliseconds);
+    }
+}
+
+// The newest watch older than `token` that `wanted` asks for.
+Watch *find_watch(bool Watch::*wanted, uint32_t token)
+{
+    Watch *watch = client.watches;
+    while (watch != nullptr && !(watch->token_ < token && watch->*wanted))
+        watch = watch->next_;
+    return watch;
+}
+
+Status send_watch(const Watch &watch, Message type)
+{
+    TextLine<12> token;
+    token.number(watch.token_);
+    Request request(type, {});
+    TRY(request.add_string(watch.path.c_str()).add_string(token.c_str()).run());
+    return {};
+}
+
+} // namespace
+
+// Exactly two strings: the path, and a token that was issued.
+bool take_event(const char *payload, uint32_t length, Violation &violation)
+{
+    const size_t path_length = text_length(payload, length);
+    const size_t rest = length - path_length;
+    const char *token = payload + path_length + 1;
+    if (rest < 2 || text_length(token, rest - 1) != rest - 2) {
+        violation = {"watch event's length", length};
+        return false;
+    }
+    const auto number = parse_number(token, rest - 2, client.tokens);
+    if (!number.ok() || number.value() == 0) {
+        violation = {"watch event's token, of length", static_cast<uint32_t>(rest - 2)};
+        return false;
+    }
+    for (Watch *watch = client.watches; watch != nullptr; watch = watch->next_) {
+        if (watch->token_ == number.value())
+            mark_watch(*watch, payload, path_length);
+    }
+    return true;
+}
+
+void mark_all_stale()
+{
+    for (Watch *watch = client.watches; watch != nullptr; watch = watch->next_)
+        watch->stale_ = true;
+}
+
+void forget_watches()
+{
+    while (client.watches != nullptr)
+        remove_watch(*client.watches);
+}
+
+Status watch(Watch &watch)
+{
+    {
+        LockGuard guard(client.lock);
+        watch.token_ = ++client.tokens;
+        watch.pending_ = watch.stale_ = false;
+        watch.next_ = client.watches;
+        client.watches = &watch;
+    }
+    const Status sent = send_watch(watch, Message::watch);
+    if (!sent.ok())
+        retire_watch(watch);
+    return sent;
+}
+
+void unwatch(Watch &watch)
+{
+    // If it fails, xenstored has forgotten the watch or its events find no watch any more.
+    (void)send_watch(watch, Message::unwatch);
+    retire_watch(watch);
+}
+
+void renew_watches()
+{
+    for (;;) {
+        Watch copy;
+        {
+            LockGuard guard(client.lock);
+            Watch *watch = find_watch(&Watch::stale_, UINT32_MAX);
+            if (watch == nullptr)
+                return;
+            watch->stale_ = false;
+            copy.path = watch->path;
+            copy.token_ = watch->token_;
+        }
+        if (!send_watch(copy, Message::watch).ok()) {
+            Line line;
+            log_warning(line.text("xenstore: lost the watch on ").text(copy.path.c_str()));
+        }
+    }
+}
+
+bool run_watches()
+{
+    uint32_t last = UINT32_MAX;
+    for (bool any = false;; any = true) {
+        Path path;
+        Watch *watch;
+        {
+            LockGuard guard(client.lock);
+            watch = find_watch(&Watch::pending_, last);
+            if (watch == nullptr)
+                return any;
+            watch->pending_ = false;
+            path = watch->fired_;
+            last = watch->token_;
+            client.running = watch;
+        }
+        watch->changed(watch->context, path.c_str());
+        {
+            LockGuard guard(client.lock);
+            client.running = nullptr;
+        }
+        wake(); // unwatch() may be waiting
+    }
+}
+
+} // namespace xen::xenstore
