@@ -4,9 +4,9 @@
  * what the kernel calls (blkfront_*), and what the core hands up (blkfront_port_*), for one disk.
  *
  * The kernel serialises the control functions (init, backend_changed, work, users_left, detach) of
- * one disk and calls them where it may sleep. blkfront_submit() and blkfront_retry_held() may be called
- * at any time, from anywhere, interrupts off as well, from blkfront_init() until blkfront_detach()
- * has returned.
+ * one disk and calls them where it may sleep. blkfront_submit() and blkfront_retry_held() may be
+ * called at any time, from anywhere, interrupts off as well, from blkfront_init() until the
+ * object's memory is freed, which is possible after blkfront_detach().
  */
 #ifndef BLKFRONT_PORT_H
 #define BLKFRONT_PORT_H
@@ -77,8 +77,8 @@ struct blkfront_geometry {
 size_t blkfront_object_size(void);
 
 /* Starts in zeroed memory. `node` is the frontend's directory (device/vbd/51713), `backend` the
- * backend's, which lies in domain `backend_domain`, `id` is the disk's number (51713); `owner` comes
- * back in all blkfront_port_*. */
+ * backend's, which lies in domain `backend_domain`, `id` is the disk's number (51713); `owner`
+ * comes back in all blkfront_port_*. */
 void blkfront_init(struct blkfront *disk, void *owner, const char *node, const char *backend,
 		   uint16_t backend_domain, uint32_t id);
 
@@ -92,8 +92,9 @@ void blkfront_work(struct blkfront *disk);
 void blkfront_users_left(struct blkfront *disk);
 
 /* Starts a request. 0, or nothing was done and: -EAGAIN, not connected at the moment; -EBUSY,
- * BLKFRONT_MAX_REQUESTS are in flight; -EOPNOTSUPP, a flush that the backend does not offer; -EINVAL,
- * outside of the disk or malformed; -EACCES, write to a read-only disk; -EIO, the device is broken. */
+ * BLKFRONT_MAX_REQUESTS are in flight; -EOPNOTSUPP, a flush that the backend does not offer;
+ * -EINVAL, outside of the disk or malformed; -ERANGE, a frame beyond 32 bits; -EACCES, write to a read-only
+ * disk; -EIO, the device is broken or detached. */
 int blkfront_submit(struct blkfront *disk, const struct blkfront_request *request);
 
 /* Tries again to take back pages that the backend kept mapped; their requests complete. To be
@@ -103,18 +104,19 @@ void blkfront_retry_held(struct blkfront *disk);
 /* Requests submitted and not completed. */
 unsigned int blkfront_in_flight(const struct blkfront *disk);
 
-/* Ends it all, whatever the backend does: every request has completed when it returns, and nothing is
- * handed up any more. */
+/* Ends it all, whatever the backend does: every request has completed when it returns, and nothing
+ * is handed up any more. */
 void blkfront_detach(struct blkfront *disk);
 
-/* The name of disk number `id` (the last part of node): writes "xvda", "xvda1", ... and sets the first
- * minor and the number of minors that belong to it (1: a partition given as a disk).
+/* The name of disk number `id` (the last part of node): writes "xvda", "xvda1", ... and sets the
+ * first minor and the number of minors that belong to it (1: a partition given as a disk).
  * False: no such disk. `name` holds at least 16 bytes. */
 bool blkfront_name(uint32_t id, char *name, uint32_t *first_minor, uint32_t *minors);
 
 /* ---- the kernel, called by the core ---- */
 
-/* A request ended. From the event's handler, or from a control function. Never sleeps; may submit. */
+/* A request ended. From the event's handler, or from a control function. Never sleeps; may
+ * submit. */
 void blkfront_port_complete(void *owner, void *cookie, enum blkfront_result result);
 
 /* Connected: submits work from now on. Called again after each reconnect, where only the capacity,
@@ -125,7 +127,8 @@ void blkfront_port_ready(void *owner, const struct blkfront_geometry *geometry);
  * answers: wait a few seconds at most for what is in flight. May sleep. */
 void blkfront_port_pause(void *owner, bool drain);
 
-/* Submits get -EIO from now on, until ready (which may never come): let go what waits. May sleep. */
+/* Submits get -EIO from now on, until ready (which may never come): let go what waits. May
+ * sleep. */
 void blkfront_port_failed(void *owner);
 
 /* The backend wants to close for good: is the disk in use (open)? If so, it goes on

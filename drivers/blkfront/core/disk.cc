@@ -26,8 +26,8 @@ Disk::Disk(void *owner, const char *node, const char *backend, DomId backend_dom
 {
 }
 
-// The backend's states that call for nothing: unknown (its directory cannot be read: it may come back,
-// requests wait) and those of a reconfiguration.
+// The backend's states that call for nothing: unknown (its directory cannot be read: it may come
+// back, requests wait) and those of a reconfiguration.
 void Disk::backend_changed(XenbusState backend)
 {
     if (phase_ == Phase::detached)
@@ -67,8 +67,8 @@ void Disk::backend_changed(XenbusState backend)
     }
 }
 
-// The backend is at its beginning, so this side has to be, too. What was in flight towards an earlier
-// instance of it will be submitted again.
+// The backend is at its beginning, so this side has to be, too. What was in flight towards an
+// earlier instance of it will be submitted again.
 void Disk::restart()
 {
     if (phase_ == Phase::waiting)
@@ -111,8 +111,8 @@ Status Disk::publish()
 Status Disk::publish_once()
 {
     const Transaction t = TRY(xenstore::begin());
-    Status status = xenstore::write_number(t, node_.c_str(), "ring-ref",
-                                           queue_.ring_reference().value);
+    Status status =
+        xenstore::write_number(t, node_.c_str(), "ring-ref", queue_.ring_reference().value);
     if (status.ok())
         status = xenstore::write_number(t, node_.c_str(), "event-channel", queue_.port().value);
     if (status.ok())
@@ -175,7 +175,8 @@ void Disk::close(bool backend_answers)
     queue_.close(BLKFRONT_INTERRUPTED);
     if (queue_.held()) {
         Line line;
-        log_error(line.text(node_.c_str()).text(": broken, the backend's mapped requests are ")
+        log_error(line.text(node_.c_str())
+                      .text(": broken, the backend's mapped requests are ")
                       .number(queue_.held()));
         return break_off();
     }
@@ -184,7 +185,8 @@ void Disk::close(bool backend_answers)
     write_state(node_.c_str(), XenbusState::closed).take();
 }
 
-// After both sides closed: a backend that stays for another connection waits for this side to start.
+// After both sides closed: a backend that stays for another connection waits for this side to
+// start.
 void Disk::reopen()
 {
     if (phase_ != Phase::closed || !online())

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// One virtual disk: the frontend's side of xenbus's state machine (public/io/blkif.h, state diagrams;
-// public/io/xenbus.h). The members that sleep are serialised by the kernel, as blkfront_port.h says.
+// One virtual disk: the frontend's side of xenbus's state machine (public/io/blkif.h, state
+// diagrams; public/io/xenbus.h). The members that sleep are serialised by the kernel, as
+// blkfront_port.h says.
 #pragma once
 
 #include <xen/types.hpp>
@@ -52,9 +53,9 @@ private:
     uint32_t id_;
     Phase phase_ = Phase::waiting;
     XenbusState backend_state_ = XenbusState::unknown;
-    bool paused_ = true;          // the kernel submits nothing
-    bool close_wanted_ = false;   // by the backend, once nobody uses the disk any more
-    uint32_t sector_size_ = 0;    // of the first connection: must not change
+    bool paused_ = true;        // the kernel submits nothing
+    bool close_wanted_ = false; // by the backend, once nobody uses the disk any more
+    uint32_t sector_size_ = 0;  // of the first connection: must not change
     Queue queue_;
 };
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// What a virtual device number means to the guest (docs/man/xen-vbd-interface): a disk or a partition
-// given as a disk, always named xvd. Numbers of IDE and SCSI disks, as old configurations
-// have them, become the xvd disk or partition at the same place: hda1 and sda1 are xvda1, hdc is xvdc.
+// What a virtual device number means to the guest (docs/man/xen-vbd-interface): a disk or a
+// partition given as a disk, always named xvd. Numbers of IDE and SCSI disks, as old configurations
+// have them, become the xvd disk or partition at the same place: hda1 and sda1 are xvda1, hdc is
+// xvdc.
 #include "blkfront_port.h"
 
 #include <xen/format.hpp>

@@ -105,6 +105,8 @@ Status Queue::check(const blkfront_request &request) const
         const blkfront_segment &segment = request.segments[i];
         if (segment.first_sector > segment.last_sector || segment.last_sector >= sectors_per_page)
             return Error::invalid;
+        if (segment.frame > UINT32_MAX) // what an entry of a version 1 grant table can name
+            return Error::range;
         sectors += segment.last_sector - segment.first_sector + 1u;
     }
     if (request.sector > limits_.sectors || sectors > limits_.sectors - request.sector)
@@ -118,7 +120,8 @@ Status Queue::submit(const blkfront_request &request)
     if (mode_ != Mode::running)
         return mode_ == Mode::failed ? Error::io : Error::again;
     TRY(check(request));
-    // As many grants as all slots can use were reserved: the second part never decides.
+    // As many grants as all slots can use were reserved: the second part never decides, and
+    // granting in send() cannot fail.
     if (!free_slots_ || pool_.available() < request.segment_count)
         return Error::busy;
     const auto index = static_cast<unsigned>(__builtin_ctz(free_slots_));
@@ -143,8 +146,8 @@ void Queue::send(unsigned index, const blkfront_request &request)
     wire.id = index;
     wire.sector = request.sector;
     // A backend only reads what is written to the disk.
-    const auto access = request.operation == BLKFRONT_WRITE ? GrantAccess::read_only
-                                                            : GrantAccess::read_write;
+    const auto access =
+        request.operation == BLKFRONT_WRITE ? GrantAccess::read_only : GrantAccess::read_write;
     for (unsigned i = 0; i < request.segment_count; ++i) {
         const blkfront_segment &segment = request.segments[i];
         slot.grants[i] = pool_.give(backend_, segment.frame, access).value();
@@ -216,8 +219,8 @@ bool Queue::take_response(const Response &response, Batch &batch)
     return true;
 }
 
-// Takes a slot's grants back and completes its request. False: the backend has a page mapped; the slot
-// is held, its request is not complete.
+// Takes a slot's grants back and completes its request. False: the backend has a page mapped; the
+// slot is held, its request is not complete.
 bool Queue::finish(Slot &slot, blkfront_result result, Batch &batch)
 {
     while (slot.segment_count > 0) {
@@ -255,7 +258,8 @@ void Queue::finish_all(SlotState state, blkfront_result result, Batch &batch)
 void Queue::violation(const char *field, uint64_t value, Batch &batch)
 {
     Line line;
-    log_error(line.text(node_).text(": broken, the backend's ").text(field).text(" is ").number(value));
+    log_error(
+        line.text(node_).text(": broken, the backend's ").text(field).text(" is ").number(value));
     broken_.store(1);
     mode_ = Mode::failed;
     finish_all(SlotState::in_flight, BLKFRONT_ERROR, batch);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// One ring of a disk with its event channel, its slots and their grants: the I/O path. A slot is the
-// id of a request on the wire; nothing else of this guest's leaves it. Nothing is allocated and
+// One ring of a disk with its event channel, its slots and their grants: the I/O path. A slot is
+// the id of a request on the wire; nothing else of this guest's leaves it. Nothing is allocated and
 // nothing sleeps between open() and close().
 #pragma once
 
@@ -19,7 +19,8 @@ public:
     // `owner` is told of completions; `node` is named in log lines.
     Queue(void *owner, const char *node);
 
-    // Sets up ring, event channel and grants towards a backend. Not while requests are held. Sleeps.
+    // Sets up ring, event channel and grants towards a backend. Not while requests are held.
+    // Sleeps.
     Status open(DomId backend, uint16_t handle);
     // Accepts requests within these limits.
     void run(const blkfront_geometry &geometry);

@@ -15,6 +15,7 @@
 #include <linux/slab.h>
 #include <linux/workqueue.h>
 #include <asm/xen/arch.h>
+#include <xen/xen.h>
 #include "../../xenbus/linux/xenbus.h"
 #include "../core/blkfront_port.h"
 
@@ -434,7 +435,7 @@ static int __init vbd_init(void)
 {
 	int rc;
 
-	if (!xen_pv_guest())
+	if (!xen_domain())
 		return 0;
 	rc = register_blkdev(XENVBD_MAJOR, "xvd");
 	if (rc)

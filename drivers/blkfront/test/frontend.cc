@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+// The kernel and the fixture of frontend.hpp.
+#include "frontend.hpp"
+
+#include <cstring>
+
+#include <xen/grant.hpp>
+
+namespace blktest {
+
+namespace {
+Kernel &kernel_of(void *owner) { return *static_cast<Kernel *>(owner); }
+
+std::vector<void *> pages; // of the running test
+} // namespace
+
+extern "C" {
+
+void blkfront_port_complete(void *owner, void *cookie, blkfront_result result)
+{
+    Kernel &kernel = kernel_of(owner);
+    EXPECT_FALSE(kernel.detached);
+    kernel.completions.push_back({cookie, result});
+    if (kernel.on_complete)
+        kernel.on_complete(kernel.completions.back());
+}
+
+void blkfront_port_ready(void *owner, const blkfront_geometry *geometry)
+{
+    Kernel &kernel = kernel_of(owner);
+    EXPECT_FALSE(kernel.detached);
+    kernel.geometry = *geometry;
+    ++kernel.ready;
+    if (kernel.on_ready)
+        kernel.on_ready();
+}
+
+void blkfront_port_pause(void *owner, bool drain)
+{
+    Kernel &kernel = kernel_of(owner);
+    EXPECT_FALSE(kernel.detached);
+    ++kernel.paused;
+    kernel.drained += drain;
+    if (drain && kernel.on_drain)
+        kernel.on_drain();
+}
+
+void blkfront_port_failed(void *owner)
+{
+    EXPECT_FALSE(kernel_of(owner).detached);
+    ++kernel_of(owner).failed;
+}
+
+bool blkfront_port_in_use(void *owner) { return kernel_of(owner).in_use; }
+
+void blkfront_port_wake(void *owner)
+{
+    EXPECT_FALSE(kernel_of(owner).detached);
+    kernel_of(owner).wake = true;
+}
+
+} // extern "C"
+
+Page::Page() : data(static_cast<uint8_t *>(xen_port_page_alloc())) { pages.push_back(data); }
+
+blkfront_segment Page::segment(unsigned first, unsigned last) const
+{
+    return {xen_port_frame(data), static_cast<uint8_t>(first), static_cast<uint8_t>(last)};
+}
+
+void BlkfrontTest::SetUp()
+{
+    MachineTest::SetUp();
+    grants_before = xen::free_grants();
+    pages_before = sim::pages_in_use();
+    create_disk();
+}
+
+void BlkfrontTest::TearDown()
+{
+    // The test's variables, which these name, are gone.
+    kernel.on_ready = kernel.on_drain = {};
+    kernel.on_complete = {};
+    backend->change = {};
+    sim::filter_hypercalls({});
+    if (disk)
+        detach();
+    backend_.reset(); // lets go of the ring
+    EXPECT_EQ(xen::reclaim_grants(), 0u);
+    EXPECT_EQ(xen::free_grants(), grants_before);
+    EXPECT_EQ(sim::grants_in_force(), 0u);
+    for (void *page : std::exchange(pages, {}))
+        xen_port_page_free(page);
+    EXPECT_EQ(sim::pages_in_use(), pages_before);
+    MachineTest::TearDown();
+}
+
+void BlkfrontTest::create_disk()
+{
+    using namespace sim;
+    store::write(frontend_dir + "/backend", backend_dir);
+    store::write(frontend_dir + "/backend-id", "0");
+    store::write(frontend_dir + "/virtual-device", "51713");
+    store::write(frontend_dir + "/state", "1");
+    store::write(backend_dir + "/frontend", frontend_dir);
+    store::write(backend_dir + "/online", "1");
+    store::write(backend_dir + "/state", "1");
+    backend_ = std::make_unique<Backend>();
+    backend = backend_.get();
+    storage_.assign((blkfront_object_size() + 7) / 8, 0);
+    disk = reinterpret_cast<blkfront *>(storage_.data());
+    blkfront_init(disk, &kernel, "device/vbd/51713", backend_dir.c_str(), 0, 51713);
+}
+
+void BlkfrontTest::pump()
+{
+    for (bool busy = true; busy;) {
+        busy = false;
+        sim::run();
+        const auto state = xen::read_state(backend_dir.c_str());
+        if (!any_delivered_ || state != delivered_) {
+            any_delivered_ = busy = true;
+            delivered_ = state;
+            blkfront_backend_changed(disk, static_cast<unsigned>(state));
+        }
+        if (kernel.wake) {
+            kernel.wake = false;
+            busy = true;
+            blkfront_work(disk);
+        }
+    }
+}
+
+void BlkfrontTest::connect()
+{
+    backend->start();
+    pump();
+    ASSERT_EQ(kernel.ready, 1u);
+    ASSERT_EQ(backend->frontend_state(), 4u);
+}
+
+void BlkfrontTest::detach()
+{
+    blkfront_detach(disk);
+    kernel.detached = true;
+    EXPECT_EQ(blkfront_in_flight(disk), 0u);
+    disk = nullptr;
+    sim::run();
+}
+
+int BlkfrontTest::submit(blkfront_operation operation, uint64_t sector,
+                         const std::vector<blkfront_segment> &segments, void *cookie)
+{
+    const blkfront_request request{operation, static_cast<unsigned>(segments.size()), sector,
+                                   segments.data(), cookie};
+    return blkfront_submit(disk, &request);
+}
+
+blkfront_result BlkfrontTest::request(blkfront_operation operation, uint64_t sector,
+                                      const std::vector<blkfront_segment> &segments)
+{
+    const size_t before = kernel.completions.size();
+    int cookie = 0;
+    EXPECT_EQ(submit(operation, sector, segments, &cookie), 0);
+    sim::run();
+    EXPECT_EQ(kernel.completions.size(), before + 1);
+    if (kernel.completions.size() != before + 1)
+        return BLKFRONT_INTERRUPTED;
+    EXPECT_EQ(kernel.completions.back().cookie, &cookie);
+    return kernel.completions.back().result;
+}
+
+void BlkfrontTest::expect_working()
+{
+    Page page;
+    EXPECT_EQ(request(BLKFRONT_READ, 8, {page.segment()}), BLKFRONT_DONE);
+    EXPECT_EQ(std::memcmp(page.data, &backend->disk[8 * 512], 4096), 0);
+    EXPECT_EQ(blkfront_in_flight(disk), 0u);
+}
+
+void BlkfrontTest::expect_broken(const std::string &line)
+{
+    pump();
+    const auto &lines = sim::complaints();
+    ASSERT_EQ(lines.size(), 1u);
+    EXPECT_NE(lines[0].find(line), std::string::npos) << lines[0];
+    EXPECT_NE(lines[0].find("device/vbd/51713"), std::string::npos) << lines[0];
+    EXPECT_EQ(blkfront_in_flight(disk), 0u);
+    EXPECT_GE(kernel.failed, 1u);
+    const unsigned state = backend->frontend_state();
+    EXPECT_TRUE(state == 5 || state == 6) << state;
+    Page page;
+    EXPECT_EQ(submit(BLKFRONT_READ, 0, {page.segment()}), -EIO);
+}
+
+} // namespace blktest

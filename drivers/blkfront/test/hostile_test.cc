@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+// A backend that breaks the protocol on the ring: its device is broken, with one line that names
+// the field and its value; what was in flight fails; no grant and no page is lost.
+#include <cstring>
+
+#include <xen/grant.hpp>
+
+#include "frontend.hpp"
+
+namespace blktest {
+namespace {
+
+// Three requests in flight: a read, a write and a flush, of which the backend took note.
+class Hostile : public BlkfrontTest {
+protected:
+    void SetUp() override
+    {
+        BlkfrontTest::SetUp();
+        backend->automatic = false;
+        connect();
+        pages = std::make_unique<Page[]>(3);
+        ASSERT_EQ(submit(BLKFRONT_READ, 0, {pages[0].segment()}, &pages[0]), 0);
+        ASSERT_EQ(submit(BLKFRONT_WRITE, 8, {pages[1].segment()}, &pages[1]), 0);
+        ASSERT_EQ(submit(BLKFRONT_FLUSH, 0, {}, &pages[2]), 0);
+        for (Request &request : requests)
+            ASSERT_TRUE(backend->take(request));
+    }
+
+    void expect_all_failed()
+    {
+        ASSERT_EQ(kernel.completions.size(), 3u);
+        for (const auto &done : kernel.completions)
+            EXPECT_EQ(done.result, BLKFRONT_ERROR);
+    }
+
+    // After the backend starts again, the same disk works.
+    void expect_healed()
+    {
+        backend->automatic = backend->follow_states = true;
+        backend->vanish();
+        backend->set_state(1);
+        pump();
+        backend->start();
+        pump();
+        EXPECT_EQ(backend->frontend_state(), 4u);
+        expect_working();
+    }
+
+    std::unique_ptr<Page[]> pages;
+    Request requests[3];
+};
+
+struct BadResponse {
+    const char *field;
+    std::function<void(Response &)> change; // of a good response
+    unsigned to = 0;                        // request: 0 read, 1 write, 2 flush
+};
+
+class BadResponses : public Hostile, public ::testing::WithParamInterface<BadResponse> {};
+
+TEST_P(BadResponses, BreakTheDevice)
+{
+    Response response = backend->serve(requests[GetParam().to]);
+    GetParam().change(response);
+    backend->respond(response);
+    // Failed right there, in the event's handler.
+    expect_all_failed();
+    EXPECT_EQ(sim::grants_in_force(), 1u);
+    expect_broken(std::string("the backend's ") + GetParam().field + " is ");
+    expect_healed();
+}
+
+const BadResponse bad_responses[] = {
+    {"id", [](Response &r) { r.id = 3; }}, // not in flight
+    {"id 31", [](Response &r) { r.id = 31; }},
+    {"id", [](Response &r) { r.id = 32; }},
+    {"id", [](Response &r) { r.id = 0xffffffff; }},
+    {"id", [](Response &r) { r.id |= uint64_t{1} << 32; }},
+    {"id", [](Response &r) { r.id |= uint64_t{1} << 63; }},
+    {"id", [](Response &r) { r.id = UINT64_MAX; }},
+    {"operation", [](Response &r) { r.operation = 1; }},
+    {"operation", [](Response &r) { r.operation = 3; }},
+    {"operation", [](Response &r) { r.operation = 6; }},
+    {"operation", [](Response &r) { r.operation = 255; }},
+    {"operation", [](Response &r) { r.operation = 0; }, 1},
+    {"operation", [](Response &r) { r.operation = 2; }, 2},
+    {"status", [](Response &r) { r.status = 1; }},
+    {"status", [](Response &r) { r.status = -2; }}, // not for a read
+    {"status", [](Response &r) { r.status = -2; }, 1},
+    {"status", [](Response &r) { r.status = -3; }, 2},
+    {"status", [](Response &r) { r.status = 32767; }},
+    {"status", [](Response &r) { r.status = -32768; }},
+};
+
+std::vector<BadResponse> rows()
+{
+    std::vector<BadResponse> rows(std::begin(bad_responses), std::end(bad_responses));
+    rows[1].field = "id";
+    return rows;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, BadResponses, ::testing::ValuesIn(rows()));
+
+TEST_F(Hostile, SameResponseTwice)
+{
+    const Response response = backend->serve(requests[0]);
+    backend->ring().put(response);
+    backend->ring().put(response);
+    (void)backend->ring().push();
+    backend->notify();
+    ASSERT_EQ(kernel.completions.size(), 3u);
+    EXPECT_EQ(kernel.completions[0].cookie, &pages[0]);
+    EXPECT_EQ(kernel.completions[0].result, BLKFRONT_DONE);
+    EXPECT_EQ(kernel.completions[1].result, BLKFRONT_ERROR);
+    expect_broken("id is " + std::to_string(response.id));
+    expect_healed();
+}
+
+class Producer : public Hostile, public ::testing::WithParamInterface<uint32_t> {};
+
+TEST_P(Producer, OutOfRange)
+{
+    backend->publish_producer(GetParam());
+    expect_all_failed();
+    expect_broken("rsp_prod is " + std::to_string(GetParam()));
+    expect_healed();
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Producer,
+                         ::testing::Values(4, 5, 32, 33, 0x7fffffff, 0x80000000, 0xffffffff));
+
+TEST_F(Hostile, ProducerGoesBack)
+{
+    backend->respond(backend->serve(requests[0]));
+    ASSERT_EQ(kernel.completions.size(), 1u);
+    backend->publish_producer(0);
+    expect_broken("rsp_prod is 0");
+}
+
+// Events without responses change nothing, and the first violation is the only one reported.
+TEST_F(Hostile, EventsAfterTheViolation)
+{
+    backend->publish_producer(100);
+    for (unsigned i = 0; i < 50; ++i) {
+        backend->publish_producer(100 + i);
+        backend->notify();
+    }
+    expect_broken("rsp_prod is 100");
+}
+
+TEST_F(Hostile, EventStormWithoutResponses)
+{
+    for (unsigned i = 0; i < 10000; ++i)
+        backend->notify();
+    EXPECT_TRUE(kernel.completions.empty());
+    for (const Request &request : requests)
+        backend->respond(backend->serve(request));
+    EXPECT_EQ(kernel.completions.size(), 3u);
+    EXPECT_TRUE(sim::complaints().empty());
+}
+
+TEST_F(BlkfrontTest, ResponsesBeforeTheDiskIsConnected)
+{
+    backend->follow_states = false;
+    backend->start();
+    pump();
+    ASSERT_TRUE(backend->attach());
+    backend->publish_producer(1);
+    expect_broken("rsp_prod is 1");
+    backend->publish_keys();
+    backend->set_state(4);
+    pump();
+    EXPECT_EQ(kernel.ready, 0u);
+}
+
+// The backend answers and keeps the page mapped: nobody may have the page back.
+TEST_F(Hostile, GrantHeld)
+{
+    backend->follow_states = false; // it would unmap everything when it closes
+    uint8_t *mapped = backend->peer().map(requests[0].segments[0].grant);
+    ASSERT_NE(mapped, nullptr);
+    backend->respond(backend->serve(requests[0]));
+    ASSERT_EQ(kernel.completions.size(), 2u); // the other two failed
+    for (const auto &done : kernel.completions)
+        EXPECT_NE(done.cookie, &pages[0]);
+    EXPECT_EQ(blkfront_in_flight(disk), 1u);
+    pump();
+    ASSERT_EQ(sim::complaints().size(), 1u);
+    EXPECT_NE(sim::complaints()[0].find("mapped grant is "), std::string::npos);
+    blkfront_retry_held(disk);
+    EXPECT_EQ(kernel.completions.size(), 2u);
+
+    // Starting again does not help while the page is held.
+    backend->set_state(1);
+    pump();
+    backend->start();
+    pump();
+    EXPECT_EQ(kernel.ready, 1u);
+    EXPECT_EQ(blkfront_in_flight(disk), 1u);
+
+    backend->peer().unmap(mapped);
+    blkfront_retry_held(disk);
+    expect_all_failed();
+    EXPECT_EQ(blkfront_in_flight(disk), 0u);
+    expect_healed();
+}
+
+TEST_F(Hostile, GrantHeldUntilDetach)
+{
+    backend->follow_states = false; // it would unmap everything when it closes
+    uint8_t *mapped = backend->peer().map(requests[0].segments[0].grant);
+    backend->respond(backend->serve(requests[0]));
+    pump();
+    detach();
+    ASSERT_EQ(kernel.completions.size(), 3u);
+    EXPECT_EQ(kernel.completions[2].cookie, &pages[0]);
+    EXPECT_EQ(kernel.completions[2].result, BLKFRONT_HELD);
+    // The reference is in quarantine, not in anyone's hands.
+    EXPECT_GT(xen::reclaim_grants(), 0u);
+    EXPECT_GT(sim::grants_in_force(), 0u);
+    backend->peer().unmap(mapped);
+}
+
+// The ring page, too: it is not given back to the kernel while the backend has it.
+TEST_F(Hostile, RingHeldAfterDetach)
+{
+    backend->follow_states = false; // it would unmap the ring
+    const unsigned pages_with_ring = sim::pages_in_use();
+    detach();
+    EXPECT_EQ(sim::pages_in_use(), pages_with_ring);
+    EXPECT_EQ(xen::reclaim_grants(), 1u);
+    backend->vanish();
+    EXPECT_EQ(xen::reclaim_grants(), 0u);
+    EXPECT_EQ(sim::pages_in_use(), pages_with_ring - 1);
+}
+
+// A response is judged by this guest's copy: what the backend does to the slot later is nothing.
+TEST_F(Hostile, RequestsInTheRingAreNeverReadBack)
+{
+    std::memset(backend->ring().slot(0), 0xff, 32 * sizeof(Request));
+    const Response good[3] = {backend->serve(requests[0]), backend->serve(requests[1]),
+                              backend->serve(requests[2])};
+    for (const Response &response : good)
+        backend->respond(response);
+    ASSERT_EQ(kernel.completions.size(), 3u);
+    for (const auto &done : kernel.completions)
+        EXPECT_EQ(done.result, BLKFRONT_DONE);
+}
+
+TEST_F(Hostile, WildRequestEventOnlyMattersForNotification)
+{
+    for (uint32_t wild : {0u, 0x80000000u, 0xffffffffu}) {
+        xen::store_shared(backend->ring().shared().req_event, wild);
+        ASSERT_EQ(submit(BLKFRONT_FLUSH, 0, {}), 0);
+        Request request;
+        ASSERT_TRUE(backend->take(request));
+        backend->respond(backend->serve(request));
+    }
+    EXPECT_EQ(kernel.completions.size(), 3u);
+    EXPECT_TRUE(sim::complaints().empty());
+}
+
+} // namespace
+} // namespace blktest

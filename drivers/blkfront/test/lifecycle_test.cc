@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+// Closing, reconnecting and detaching; backends that restart or vanish in any state.
+#include <xen/grant.hpp>
+
+#include "frontend.hpp"
+
+namespace blktest {
+namespace {
+
+using Lifecycle = BlkfrontTest;
+
+// As "xl block-detach": the toolstack takes the backend offline and asks it to close.
+TEST_F(Lifecycle, ToolstackDetaches)
+{
+    connect();
+    sim::store::write(backend_dir + "/online", "0");
+    backend->set_state(5);
+    pump();
+    EXPECT_EQ(backend->frontend_state(), 6u);
+    EXPECT_EQ(backend->state(), 6u);
+    EXPECT_EQ(kernel.drained, 1u);
+    Page page;
+    EXPECT_EQ(submit(BLKFRONT_READ, 0, {page.segment()}), -EAGAIN);
+    EXPECT_EQ(xen::reclaim_grants(), 0u);
+    EXPECT_EQ(sim::grants_in_force(), 0u);
+    EXPECT_TRUE(sim::complaints().empty());
+}
+
+TEST_F(Lifecycle, DetachWaitsForTheLastUser)
+{
+    connect();
+    kernel.in_use = true;
+    sim::store::write(backend_dir + "/online", "0");
+    backend->set_state(5);
+    pump();
+    EXPECT_EQ(backend->frontend_state(), 5u);
+    expect_working();
+    blkfront_work(disk); // of no consequence
+    EXPECT_EQ(kernel.paused, 0u);
+    kernel.in_use = false;
+    blkfront_users_left(disk);
+    pump();
+    EXPECT_EQ(backend->frontend_state(), 6u);
+    EXPECT_EQ(backend->state(), 6u);
+}
+
+TEST_F(Lifecycle, UsersLeavingIsNoReasonToClose)
+{
+    connect();
+    blkfront_users_left(disk);
+    pump();
+    EXPECT_EQ(backend->frontend_state(), 4u);
+    expect_working();
+}
+
+TEST_F(Lifecycle, RequestsInFlightFinishBeforeClosing)
+{
+    backend->automatic = false;
+    connect();
+    Page page;
+    ASSERT_EQ(submit(BLKFRONT_READ, 0, {page.segment()}), 0);
+    kernel.on_drain = [&] {
+        EXPECT_EQ(submit(BLKFRONT_READ, 0, {page.segment()}), -EAGAIN);
+        Request request;
+        ASSERT_TRUE(backend->take(request));
+        backend->respond(backend->serve(request));
+    };
+    backend->set_state(5);
+    pump();
+    ASSERT_EQ(kernel.completions.size(), 1u);
+    EXPECT_EQ(kernel.completions[0].result, BLKFRONT_DONE);
+}
+
+// A backend that closes and stays (online): the frontend comes back when it does.
+TEST_F(Lifecycle, BackendRestartsInGoodOrder)
+{
+    backend->automatic = false;
+    connect();
+    Page page;
+    ASSERT_EQ(submit(BLKFRONT_WRITE, 0, {page.segment()}), 0);
+    backend->set_state(5); // and never answers
+    pump();
+    ASSERT_EQ(kernel.completions.size(), 1u);
+    EXPECT_EQ(kernel.completions[0].result, BLKFRONT_INTERRUPTED);
+    EXPECT_EQ(kernel.ready, 2u);
+    EXPECT_EQ(backend->frontend_state(), 4u);
+    backend->automatic = true;
+    expect_working();
+    EXPECT_TRUE(sim::complaints().empty());
+}
+
+// One that crashed: its successor begins at the beginning.
+TEST_F(Lifecycle, BackendRestartsWithoutAWord)
+{
+    backend->automatic = false;
+    connect();
+    Page page;
+    ASSERT_EQ(submit(BLKFRONT_WRITE, 0, {page.segment()}), 0);
+    backend->vanish();
+    backend->start();
+    pump();
+    ASSERT_EQ(kernel.completions.size(), 1u);
+    EXPECT_EQ(kernel.completions[0].result, BLKFRONT_INTERRUPTED);
+    EXPECT_EQ(kernel.drained, 0u); // nobody would answer
+    EXPECT_EQ(kernel.ready, 2u);
+    backend->automatic = true;
+    expect_working();
+    EXPECT_TRUE(sim::complaints().empty());
+}
+
+TEST_F(Lifecycle, ReconnectHundredTimes)
+{
+    connect();
+    for (unsigned i = 0; i < 100; ++i) {
+        backend->vanish();
+        if (i % 2) {
+            backend->set_state(1);
+            pump();
+            ASSERT_EQ(backend->frontend_state(), 1u);
+        }
+        backend->start();
+        pump();
+        ASSERT_EQ(kernel.ready, 2 + i);
+        expect_working();
+    }
+    EXPECT_EQ(xen::reclaim_grants(), 0u);
+    EXPECT_EQ(sim::pages_in_use(), pages_before + 100 + 1); // buffers of the test, the ring
+}
+
+TEST_F(Lifecycle, OtherCapacityAfterReconnect)
+{
+    connect();
+    backend->vanish();
+    backend->keys["sectors"] = "1024";
+    backend->keys["feature-flush-cache"] = "0";
+    backend->start();
+    pump();
+    EXPECT_EQ(kernel.geometry.sectors, 1024u);
+    EXPECT_EQ(submit(BLKFRONT_FLUSH, 0, {}), -EOPNOTSUPP);
+    Page page;
+    EXPECT_EQ(submit(BLKFRONT_READ, 1024, {page.segment()}), -EINVAL);
+}
+
+TEST_F(Lifecycle, OtherSectorSizeAfterReconnectIsRefused)
+{
+    connect();
+    backend->vanish();
+    backend->keys["sector-size"] = "4096";
+    backend->start();
+    expect_broken("sector-size changed to 4096");
+    EXPECT_EQ(kernel.ready, 1u);
+}
+
+// Broken is not for ever, but the frontend does not come back by itself.
+TEST_F(Lifecycle, BrokenStaysUntilTheBackendStartsAgain)
+{
+    backend->keys["sectors"] = "many";
+    backend->start();
+    expect_broken("sectors is \"many\"");
+    EXPECT_EQ(backend->state(), 6u);
+    pump();
+    EXPECT_EQ(backend->frontend_state(), 6u);
+    backend->keys["sectors"] = "2048";
+    backend->start();
+    pump();
+    EXPECT_EQ(kernel.ready, 1u);
+    expect_working();
+}
+
+// Requests are in flight, and the backend maps one's page while it goes away without unmapping.
+TEST_F(Lifecycle, BackendClosesAndKeepsAPage)
+{
+    backend->automatic = false;
+    backend->follow_states = false;
+    backend->start();
+    pump();
+    ASSERT_TRUE(backend->attach());
+    backend->publish_keys();
+    backend->set_state(4);
+    pump();
+    Page page;
+    ASSERT_EQ(submit(BLKFRONT_READ, 0, {page.segment()}), 0);
+    Request request;
+    ASSERT_TRUE(backend->take(request));
+    ASSERT_NE(backend->peer().map(request.segments[0].grant), nullptr);
+    backend->set_state(6);
+    pump();
+    EXPECT_TRUE(kernel.completions.empty());
+    EXPECT_EQ(sim::complaints().size(), 1u);
+    backend->vanish();
+    blkfront_retry_held(disk);
+    ASSERT_EQ(kernel.completions.size(), 1u);
+    EXPECT_EQ(kernel.completions[0].result, BLKFRONT_ERROR);
+}
+
+// In every state of the backend, with a request in flight where there can be one, the backend falls
+// silent or its directory goes; detaching ends everything, now.
+class Vanish : public BlkfrontTest,
+               public ::testing::WithParamInterface<std::tuple<unsigned, bool>> {
+protected:
+    void reach(unsigned state)
+    {
+        backend->automatic = false;
+        if (state >= 2 && state != 3)
+            backend->follow_states = state != 2;
+        if (state == 3) {
+            backend->follow_states = false;
+            backend->set_state(3);
+            pump();
+            return;
+        }
+        if (state >= 2)
+            backend->start();
+        pump();
+        if (state < 4)
+            return;
+        ASSERT_EQ(kernel.ready, 1u);
+        page.emplace();
+        ASSERT_EQ(submit(BLKFRONT_READ, 0, {page->segment()}), 0);
+        if (state > 4) {
+            backend->follow_states = false;
+            backend->set_state(state);
+            pump();
+        }
+    }
+    std::optional<Page> page;
+};
+
+TEST_P(Vanish, DetachEndsEverything)
+{
+    const auto [state, remove] = GetParam();
+    reach(state);
+    backend->follow_states = false;
+    if (remove) {
+        backend->vanish();
+        sim::store::remove(backend_dir);
+    }
+    pump();
+    const uint64_t before = sim::now();
+    detach();
+    EXPECT_LT(sim::now() - before, 1000000000u);
+    if (state >= 4) {
+        ASSERT_EQ(kernel.completions.size(), 1u);
+        EXPECT_NE(kernel.completions[0].result, BLKFRONT_DONE);
+    }
+    if (remove) {
+        EXPECT_EQ(xen::reclaim_grants(), 0u);
+        EXPECT_EQ(sim::grants_in_force(), 0u);
+    }
+    EXPECT_TRUE(sim::complaints().empty());
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Vanish,
+                         ::testing::Combine(::testing::Values(1, 2, 3, 4, 5, 6),
+                                            ::testing::Bool()));
+
+// The backend's directory goes and comes back, with another instance behind it.
+TEST_F(Lifecycle, DirectoryComesBack)
+{
+    connect();
+    backend->vanish();
+    sim::store::remove(backend_dir);
+    pump();
+    EXPECT_EQ(backend->frontend_state(), 4u); // waits
+    sim::store::write(backend_dir + "/online", "1");
+    backend->start();
+    pump();
+    EXPECT_EQ(kernel.ready, 2u);
+    expect_working();
+}
+
+TEST_F(Lifecycle, DetachDoesNotMakeTheDirectoryAgain)
+{
+    connect();
+    sim::store::remove(frontend_dir);
+    sim::run();
+    detach();
+    EXPECT_FALSE(sim::store::read(frontend_dir + "/state"));
+}
+
+TEST_F(Lifecycle, NothingWorksAfterDetach)
+{
+    connect();
+    blkfront *gone = disk;
+    detach();
+    Page page;
+    const blkfront_segment segment = page.segment();
+    const blkfront_request request{BLKFRONT_READ, 1, 0, &segment, nullptr};
+    EXPECT_EQ(blkfront_submit(gone, &request), -EIO);
+    blkfront_retry_held(gone);
+    blkfront_backend_changed(gone, 2);
+    blkfront_work(gone);
+    EXPECT_EQ(xen::reclaim_grants(), 0u);
+    EXPECT_EQ(sim::grants_in_force(), 0u);
+}
+
+// Any order of states that a backend can show, with no ring behind them.
+TEST_F(Lifecycle, EveryPairOfStates)
+{
+    backend->follow_states = false;
+    for (unsigned first = 0; first <= 10; ++first)
+        for (unsigned second = 0; second <= 10; ++second) {
+            blkfront_backend_changed(disk, first);
+            blkfront_backend_changed(disk, second);
+        }
+    EXPECT_EQ(kernel.ready, 0u);
+    EXPECT_EQ(blkfront_in_flight(disk), 0u);
+    xen::reclaim_grants();
+    EXPECT_LE(sim::grants_in_force(), 1u);
+}
+
+} // namespace
+} // namespace blktest
