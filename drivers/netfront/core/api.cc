@@ -40,30 +40,18 @@ void netfront_backend_changed(netfront *device, unsigned state)
                                                : xen::XenbusState::unknown);
 }
 
-void netfront_handle_broken(netfront *device)
-{
-    core(device).handle_broken();
-}
+void netfront_handle_broken(netfront *device) { core(device).handle_broken(); }
 
-void netfront_remove(netfront *device)
-{
-    core(device).remove();
-}
+void netfront_remove(netfront *device) { core(device).remove(); }
 
 netfront_verdict netfront_transmit(netfront *device, const void *packet, size_t length)
 {
     return core(device).transmit(packet, length);
 }
 
-unsigned netfront_poll(netfront *device, unsigned budget)
-{
-    return core(device).poll(budget);
-}
+unsigned netfront_poll(netfront *device, unsigned budget) { return core(device).poll(budget); }
 
-bool netfront_rearm(netfront *device)
-{
-    return core(device).rearm();
-}
+bool netfront_rearm(netfront *device) { return core(device).rearm(); }
 
 void netfront_get_counters(netfront *device, netfront_counters *counters)
 {

@@ -18,12 +18,8 @@ struct Feature {
     uint64_t value;
 };
 constexpr Feature features[] = {
-    {"request-rx-copy", 1},
-    {"feature-rx-notify", 1},
-    {"feature-sg", 0},
-    {"feature-no-csum-offload", 1},
-    {"feature-ipv6-csum-offload", 0},
-    {"feature-gso-tcpv4", 0},
+    {"request-rx-copy", 1},         {"feature-rx-notify", 1},         {"feature-sg", 0},
+    {"feature-no-csum-offload", 1}, {"feature-ipv6-csum-offload", 0}, {"feature-gso-tcpv4", 0},
     {"feature-gso-tcpv6", 0},
 };
 

@@ -26,7 +26,7 @@ bool parse_mac(const char *text, size_t length, MacAddress &mac)
         return false;
     MacAddress parsed;
     unsigned sum = 0;
-    for (unsigned i = 0; i < 6; i++) {
+    for (size_t i = 0; i < 6; i++) {
         int high = hex_digit(text[3 * i]);
         int low = hex_digit(text[3 * i + 1]);
         if (high < 0 || low < 0 || (i < 5 && text[3 * i + 2] != ':'))

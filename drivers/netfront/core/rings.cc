@@ -116,8 +116,8 @@ bool NetFront::check_received(const RxResponse &response, unsigned slot)
     if (response.status < 0)
         return true;
     if (uint32_t{response.offset} + static_cast<uint32_t>(response.status) > page_size) {
-        violation("rx offset + status", uint32_t{response.offset} +
-                                            static_cast<uint32_t>(response.status));
+        violation("rx offset + status",
+                  uint32_t{response.offset} + static_cast<uint32_t>(response.status));
         return false;
     }
     return true;
@@ -151,9 +151,8 @@ void NetFront::deliver(const RxResponse &response, unsigned slot)
 void NetFront::post_receive_buffer()
 {
     const unsigned slot = rx_ring_.request_slot();
-    rx_ring_.put(RxRequest{.id = static_cast<uint16_t>(slot),
-                           .pad = 0,
-                           .grant = rx_pages_.grant(slot).value});
+    rx_ring_.put(RxRequest{
+        .id = static_cast<uint16_t>(slot), .pad = 0, .grant = rx_pages_.grant(slot).value});
 }
 
 unsigned NetFront::poll(unsigned budget)

@@ -52,10 +52,7 @@ void Backend::set_state(unsigned state)
     sim::store::write(back_path + "/state", std::to_string(state));
 }
 
-unsigned Backend::state() const
-{
-    return read_unsigned(back_path + "/state");
-}
+unsigned Backend::state() const { return read_unsigned(back_path + "/state"); }
 
 void Backend::frontend_changed()
 {
@@ -115,10 +112,7 @@ void Backend::drop_packet_mappings()
     held_.clear();
 }
 
-void Backend::notify()
-{
-    peer.notify(port_);
-}
+void Backend::notify() { peer.notify(port_); }
 
 // ---- the frontend's packets ----
 

@@ -8,10 +8,7 @@ using netfront_test::NetFrontTest;
 
 namespace {
 
-NetFrontTest &test(void *context)
-{
-    return *static_cast<NetFrontTest *>(context);
-}
+NetFrontTest &test(void *context) { return *static_cast<NetFrontTest *>(context); }
 
 } // namespace
 
@@ -104,12 +101,10 @@ void NetFrontTest::TearDown()
 
 int NetFrontTest::probe()
 {
-    memory_ = std::make_unique<std::max_align_t[]>(
-        netfront_object_size() / sizeof(std::max_align_t) + 1);
-    const netfront_config config{.nodename = "device/vif/0",
-                                 .backend = back_path.c_str(),
-                                 .backend_id = 0,
-                                 .context = this};
+    memory_ =
+        std::make_unique<std::max_align_t[]>(netfront_object_size() / sizeof(std::max_align_t) + 1);
+    const netfront_config config{
+        .nodename = "device/vif/0", .backend = back_path.c_str(), .backend_id = 0, .context = this};
     netfront *created = nullptr;
     const int error = netfront_create(memory_.get(), &config, mac.data(), &created);
     if (error == 0) {

@@ -46,10 +46,7 @@ struct BadReceive {
     std::string complaint;
 };
 
-void PrintTo(const BadReceive &bad, std::ostream *out)
-{
-    *out << bad.name;
-}
+void PrintTo(const BadReceive &bad, std::ostream *out) { *out << bad.name; }
 
 class HostileReceive : public Hostile, public testing::WithParamInterface<BadReceive> {};
 
@@ -80,34 +77,39 @@ INSTANTIATE_TEST_SUITE_P(
     Table, HostileReceive,
     testing::Values(
         BadReceive{"next_id", {.id = 1, .offset = 0, .flags = 0, .status = 100}, "rx id = 1"},
-        BadReceive{"id_of_ring_size", {.id = 256, .offset = 0, .flags = 0, .status = 100},
-                   "rx id = 256"},
-        BadReceive{"highest_id", {.id = 0xffff, .offset = 0, .flags = 0, .status = 100},
-                   "rx id = 65535"},
-        BadReceive{"id_of_a_failed_one", {.id = 7, .offset = 0, .flags = 0, .status = -1},
-                   "rx id = 7"},
-        BadReceive{"one_byte_over", {.id = 0, .offset = 0, .flags = 0, .status = 4097},
+        BadReceive{
+            "id_of_ring_size", {.id = 256, .offset = 0, .flags = 0, .status = 100}, "rx id = 256"},
+        BadReceive{
+            "highest_id", {.id = 0xffff, .offset = 0, .flags = 0, .status = 100}, "rx id = 65535"},
+        BadReceive{
+            "id_of_a_failed_one", {.id = 7, .offset = 0, .flags = 0, .status = -1}, "rx id = 7"},
+        BadReceive{"one_byte_over",
+                   {.id = 0, .offset = 0, .flags = 0, .status = 4097},
                    "rx offset + status = 4097"},
-        BadReceive{"largest_size", {.id = 0, .offset = 0, .flags = 0, .status = 32767},
+        BadReceive{"largest_size",
+                   {.id = 0, .offset = 0, .flags = 0, .status = 32767},
                    "rx offset + status = 32767"},
-        BadReceive{"offset_pushes_it_over", {.id = 0, .offset = 3997, .flags = 0, .status = 100},
+        BadReceive{"offset_pushes_it_over",
+                   {.id = 0, .offset = 3997, .flags = 0, .status = 100},
                    "rx offset + status = 4097"},
-        BadReceive{"offset_beyond", {.id = 0, .offset = 4097, .flags = 0, .status = 0},
+        BadReceive{"offset_beyond",
+                   {.id = 0, .offset = 4097, .flags = 0, .status = 0},
                    "rx offset + status = 4097"},
         BadReceive{"sum_that_wraps_in_16_bits",
                    {.id = 0, .offset = 0xffff, .flags = 0, .status = 100},
                    "rx offset + status = 65635"},
-        BadReceive{"more_data", {.id = 0, .offset = 0, .flags = 4, .status = 100},
+        BadReceive{"more_data", {.id = 0, .offset = 0, .flags = 4, .status = 100}, "rx flags = 4"},
+        BadReceive{"more_data_after_a_stub",
+                   {.id = 0, .offset = 0, .flags = 4, .status = 1},
                    "rx flags = 4"},
-        BadReceive{"more_data_after_a_stub", {.id = 0, .offset = 0, .flags = 4, .status = 1},
-                   "rx flags = 4"},
-        BadReceive{"extra_info", {.id = 0, .offset = 0, .flags = 8, .status = 100},
+        BadReceive{"extra_info", {.id = 0, .offset = 0, .flags = 8, .status = 100}, "rx flags = 8"},
+        BadReceive{"extra_info_on_a_failed_one",
+                   {.id = 0, .offset = 0, .flags = 8, .status = -1},
                    "rx flags = 8"},
-        BadReceive{"extra_info_on_a_failed_one", {.id = 0, .offset = 0, .flags = 8, .status = -1},
-                   "rx flags = 8"},
-        BadReceive{"gso_prefix", {.id = 0, .offset = 0, .flags = 16, .status = 100},
-                   "rx flags = 16"},
-        BadReceive{"unknown_flag", {.id = 0, .offset = 0, .flags = 0x8001, .status = 100},
+        BadReceive{
+            "gso_prefix", {.id = 0, .offset = 0, .flags = 16, .status = 100}, "rx flags = 16"},
+        BadReceive{"unknown_flag",
+                   {.id = 0, .offset = 0, .flags = 0x8001, .status = 100},
                    "rx flags = 32769"}),
     [](const auto &info) { return std::string(info.param.name); });
 
@@ -121,10 +123,7 @@ struct BadTransmit {
     std::string complaint;
 };
 
-void PrintTo(const BadTransmit &bad, std::ostream *out)
-{
-    *out << bad.name;
-}
+void PrintTo(const BadTransmit &bad, std::ostream *out) { *out << bad.name; }
 
 class HostileTransmit : public Hostile, public testing::WithParamInterface<BadTransmit> {};
 

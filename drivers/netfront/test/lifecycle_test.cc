@@ -62,7 +62,8 @@ TEST_F(Lifecycle, WaitsForALateBackend)
 TEST_F(Lifecycle, RefusesBadMacs)
 {
     for (const char *bad : {"", "00:16:3e:01:02", "00:16:3e:01:02:03:", "00:16:3e:01:02:0x",
-                            "01:16:3e:01:02:03", "00:00:00:00:00:00", "a very long text that is "
+                            "01:16:3e:01:02:03", "00:00:00:00:00:00",
+                            "a very long text that is "
                             "no address, whatever it was meant to be, and goes on and on and on"}) {
         create_directories(bad);
         EXPECT_EQ(probe(), -22) << bad;
