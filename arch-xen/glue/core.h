@@ -96,6 +96,8 @@ void xen_time_init(void);
 void xen_smp_init(void);
 unsigned int xen_virq_to_irq(unsigned int virq, unsigned int cpu, irqreturn_t (*handler)(int, void *),
 			     const char *name);
+struct desc_ptr;
+extern struct desc_ptr xen_idt;
 u64 xen_frame_read_only(unsigned long address);
 void xen_vcpu_info_setup(unsigned int cpu);
 void *xen_vcpu_time(unsigned int cpu);

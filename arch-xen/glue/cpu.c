@@ -176,8 +176,12 @@ static void pv_load_gdt(const struct desc_ptr *table)
 	xen_load_gdt(&frame, (table->size + 1) / 8);
 }
 
+/* The one table of all CPUs; sidt would show Xen's. */
+struct desc_ptr xen_idt;
+
 static void pv_load_idt(const struct desc_ptr *table)
 {
+	xen_idt = *table;
 	xen_load_idt((void *)table->address, (table->size + 1) / sizeof(gate_desc));
 }
 

@@ -150,14 +150,12 @@ static int initialise(unsigned int cpu, struct task_struct *idle)
 		.per_cpu_base = per_cpu_offset(cpu),
 		.gdt_frame = xen_frame_read_only((unsigned long)get_cpu_gdt_rw(cpu)),
 		.gdt_entries = GDT_ENTRIES,
+		.idt = (void *)xen_idt.address,
+		.idt_entries = IDT_ENTRIES,
 	};
-	struct desc_ptr idt;
 	void *context;
 	int err;
 
-	store_idt(&idt);
-	start.idt = (void *)idt.address;
-	start.idt_entries = IDT_ENTRIES;
 	context = kzalloc(xen_vcpu_context_size, GFP_KERNEL);
 	if (!context)
 		return -ENOMEM;
@@ -177,6 +175,7 @@ static int cpu_up_xen(unsigned int cpu, struct task_struct *idle)
 		return err;
 	xen_vcpu_info_setup(cpu);
 	xen_mmu_secondary(cpu);
+	cpumask_set_cpu(cpu, cpu_callout_mask); /* cpu_init() on the new one waits for it */
 	if (!cpumask_test_and_set_cpu(cpu, &initialised)) {
 		err = initialise(cpu, idle);
 		if (err)
