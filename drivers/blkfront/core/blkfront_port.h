@@ -93,8 +93,8 @@ void blkfront_users_left(struct blkfront *disk);
 
 /* Starts a request. 0, or nothing was done and: -EAGAIN, not connected at the moment; -EBUSY,
  * BLKFRONT_MAX_REQUESTS are in flight; -EOPNOTSUPP, a flush that the backend does not offer;
- * -EINVAL, outside of the disk or malformed; -ERANGE, a frame beyond 32 bits; -EACCES, write to a read-only
- * disk; -EIO, the device is broken or detached. */
+ * -EINVAL, outside of the disk or malformed; -ERANGE, a frame beyond 32 bits; -EACCES, write to a
+ * read-only disk; -EIO, the device is broken or detached. */
 int blkfront_submit(struct blkfront *disk, const struct blkfront_request *request);
 
 /* Tries again to take back pages that the backend kept mapped; their requests complete. To be

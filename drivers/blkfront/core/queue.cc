@@ -11,12 +11,15 @@ Queue::Queue(void *owner, const char *node) : owner_(owner), node_(node) {}
 
 Status Queue::open(DomId backend, uint16_t handle)
 {
-    backend_ = backend;
-    handle_ = handle;
-    open_ = true; // close() undoes whatever part succeeds
+    {
+        LockGuard guard(lock_);
+        backend_ = backend;
+        handle_ = handle;
+        open_ = true; // close() undoes whatever part succeeds
+        mode_ = Mode::stopped;
+        TRY(pool_.reserve(slot_count * max_segments));
+    }
     broken_.store(0);
-    mode_ = Mode::stopped;
-    TRY(pool_.reserve(slot_count * max_segments));
     ring_page_ = xen_port_page_alloc();
     if (!ring_page_)
         return Error::no_memory;

@@ -65,6 +65,20 @@ TEST_F(Connect, BackendMaySkipInitWait)
     expect_working();
 }
 
+// A ring that the backend may be about to take stays what it is.
+TEST_F(Connect, OffersOnce)
+{
+    backend->follow_states = false;
+    backend->start();
+    pump();
+    const auto offered = sim::store::read(frontend_dir + "/event-channel");
+    blkfront_backend_changed(disk, 2); // a watch may fire twice
+    blkfront_backend_changed(disk, 3); // a backend may take a step more
+    EXPECT_EQ(sim::store::read(frontend_dir + "/event-channel"), offered);
+    ASSERT_TRUE(backend->attach());
+    EXPECT_EQ(kernel.paused, 0u);
+}
+
 TEST_F(Connect, TheRingPageHasNothingElseOnIt)
 {
     backend->automatic = false;

@@ -191,6 +191,10 @@ void BlkfrontTest::expect_broken(const std::string &line)
     EXPECT_TRUE(state == 5 || state == 6) << state;
     Page page;
     EXPECT_EQ(submit(BLKFRONT_READ, 0, {page.segment()}), -EIO);
+    // As soon as the backend lets go, nothing is granted any more.
+    backend->vanish();
+    EXPECT_EQ(xen::reclaim_grants(), 0u);
+    EXPECT_EQ(sim::grants_in_force(), 0u);
 }
 
 } // namespace blktest

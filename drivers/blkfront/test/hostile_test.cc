@@ -66,6 +66,7 @@ TEST_P(BadResponses, BreakTheDevice)
     // Failed right there, in the event's handler.
     expect_all_failed();
     EXPECT_EQ(sim::grants_in_force(), 1u);
+    EXPECT_EQ(submit(BLKFRONT_FLUSH, 0, {}), -EIO);
     expect_broken(std::string("the backend's ") + GetParam().field + " is ");
     expect_healed();
 }
@@ -195,7 +196,7 @@ TEST_F(Hostile, GrantHeld)
     pump();
     backend->start();
     pump();
-    EXPECT_EQ(kernel.ready, 1u);
+    EXPECT_EQ(backend->frontend_state(), 5u);
     EXPECT_EQ(blkfront_in_flight(disk), 1u);
 
     backend->peer().unmap(mapped);

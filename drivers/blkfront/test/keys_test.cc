@@ -25,7 +25,7 @@ TEST_P(Keys, Value)
         return;
     }
     backend->start();
-    expect_broken(GetParam().key);
+    expect_broken(std::string("the backend's ") + GetParam().key + " ");
     EXPECT_EQ(kernel.ready, 0u);
 }
 

@@ -50,6 +50,7 @@ TEST_F(Lifecycle, UsersLeavingIsNoReasonToClose)
     blkfront_users_left(disk);
     pump();
     EXPECT_EQ(backend->frontend_state(), 4u);
+    EXPECT_EQ(kernel.paused, 0u);
     expect_working();
 }
 
@@ -87,6 +88,17 @@ TEST_F(Lifecycle, BackendRestartsInGoodOrder)
     backend->automatic = true;
     expect_working();
     EXPECT_TRUE(sim::complaints().empty());
+}
+
+// ... without asking whether the disk is in use: it does not go away.
+TEST_F(Lifecycle, BackendRestartsUnderAUser)
+{
+    connect();
+    kernel.in_use = true;
+    backend->set_state(5);
+    pump();
+    EXPECT_EQ(kernel.ready, 2u);
+    expect_working();
 }
 
 // One that crashed: its successor begins at the beginning.
