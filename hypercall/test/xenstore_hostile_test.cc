@@ -196,6 +196,7 @@ TEST_F(HostileStoreTest, SpoiledEvents)
         "/w",
         "/w" + nul,
         "/w" + nul + "1",
+        "/w" + nul + "12",
         "/w" + nul + nul,
         "/w" + nul + "1" + nul + nul,
         "/w" + nul + "1" + nul + "more" + nul,
@@ -232,9 +233,11 @@ TEST_F(HostileStoreTest, ImpossibleIndices)
     unsigned lines = 0;
     for (const uint32_t bad : {1025u, 0x80000000u, 0xffffffffu}) {
         SCOPED_TRACE(bad);
+        std::memset(ring().rsp, 0, sizeof(ring().rsp));
         ring().rsp_prod = ring().rsp_cons + bad;
         EXPECT_EQ(read(), xen::Error::none) << "found and healed before the request was sent";
         EXPECT_EQ(sim::complaints().size(), ++lines);
+        EXPECT_NE(sim::complaints().back().find("index"), std::string::npos);
         expect_healed();
     }
     for (const uint32_t bad : {1u, 0x80000000u, 0xfffffbffu}) {
