@@ -87,7 +87,7 @@ def console_ended(guest, error):
 def keep_console(guest):
     """The guest's console as a file that is still there when the lab has gone."""
     LOGS.mkdir(parents=True, exist_ok=True)
-    path = LOGS / "boot.guest.log"
+    path = LOGS / f"{setting('LAB_NAME') or 'boot'}.guest.log"
     path.write_bytes(guest.console.output if guest.console else b"")
     return path
 
@@ -111,7 +111,7 @@ def boot():
     config = chosen_config()
     start = time.monotonic()
     interactive = sys.stdin.isatty() and sys.stdout.isatty()
-    with Lab("boot", setting("XEN")) as lab:
+    with Lab(setting("LAB_NAME") or "boot", setting("XEN")) as lab:
         kernel.install(lab.dom0)
         say(f"dom0 is up after {time.monotonic() - start:.0f} s; xl create")
         guest = Guest(lab.dom0, kernel.settings(), config)
@@ -125,7 +125,7 @@ def boot():
         finally:
             path = keep_console(guest)
         if not lab.stop():
-            raise LabError(f"dom0 did not power off; see {LOGS / 'boot.xen.log'}")
+            raise LabError(f"dom0 did not power off; see {LOGS}")
     say(f"the guest and dom0 shut down cleanly (console log: {path})")
 
 
