@@ -40,7 +40,8 @@ void flush(Batch &batch)
         return;
     if (batch.calls == 1) {
         auto &call = batch.call[0];
-        call.result = xen_hypercall(call.op, call.args[0], call.args[1], call.args[2], call.args[3], 0);
+        call.result =
+            xen_hypercall(call.op, call.args[0], call.args[1], call.args[2], call.args[3], 0);
     } else {
         auto sent = hypercall(abi::hypercall_multicall, batch.call, batch.calls);
         if (!sent.ok())
@@ -78,7 +79,8 @@ uint64_t argument(const void *pointer) { return hypercall_argument(pointer); }
 
 } // namespace
 
-void batch_call(LazyMode lazy, abi::Hypercall op, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4)
+void batch_call(LazyMode lazy, abi::Hypercall op, uint64_t a1, uint64_t a2, uint64_t a3,
+                uint64_t a4)
 {
     IrqsOff off;
     Batch &batch = this_batch();
@@ -128,7 +130,8 @@ void batch_extended(LazyMode lazy, abi::MmuextCommand command, uint64_t arg1, ui
 
 void batch_set_access(Pfn pfn, bool writable)
 {
-    uint64_t entry = to_mfn(pfn).value << page_shift | (writable ? page_read_write : page_read_only);
+    uint64_t entry =
+        to_mfn(pfn).value << page_shift | (writable ? page_read_write : page_read_only);
     batch_call(lazy_mmu, abi::hypercall_update_va_mapping, argument(direct_map<void>(pfn)), entry,
                abi::uvmf_none);
 }

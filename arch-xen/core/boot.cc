@@ -50,7 +50,8 @@ extern "C" void xen_boot_tables(void *start_info)
     // Native stores to live L1 tables, which Linux's atomic accesses to entries are, get emulated.
     (void)hypercall(abi::hypercall_vm_assist, abi::vmassist_enable,
                     abi::vmassist_writable_pagetables);
-    // The few native cli and sti that run before Linux patches itself do nothing, rather than fault.
+    // The few native cli and sti that run before Linux patches itself do nothing, rather than
+    // fault.
     (void)hypercall(abi::hypercall_vm_assist, abi::vmassist_enable,
                     abi::vmassist_architectural_iopl);
 }

@@ -50,7 +50,8 @@ void handle_port(uint32_t port, unsigned cpu)
 void handle_word(unsigned word, unsigned cpu)
 {
     auto &shared = *guest.shared_info;
-    uint64_t active = load_shared(shared.evtchn_pending[word]) & ~load_shared(shared.evtchn_mask[word]);
+    uint64_t active =
+        load_shared(shared.evtchn_pending[word]) & ~load_shared(shared.evtchn_mask[word]);
     while (active) {
         unsigned bit = static_cast<unsigned>(__builtin_ctzll(active));
         active &= active - 1;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Frames: the linear p2m list of start info, Xen's machine-to-physical table, and page-table entries,
-// which hold machine frames in memory and pseudo-physical ones in Linux's hands
+// Frames: the linear p2m list of start info, Xen's machine-to-physical table, and page-table
+// entries, which hold machine frames in memory and pseudo-physical ones in Linux's hands
 // (public/arch-x86/xen-x86_64.h, XENMEM_machphys_mapping).
 #include "arch.hpp"
 

@@ -67,9 +67,11 @@ void build_kernel_tables()
     init_top_pgt[511] = entry_for(level3_kernel_pgt);
     init_top_pgt[p2m_slot] = boot_l4[p2m_slot];
 
-    for (const void *table : {static_cast<const void *>(init_top_pgt), static_cast<const void *>(level3_ident_pgt),
-                              static_cast<const void *>(level3_kernel_pgt), static_cast<const void *>(level2_ident_pgt),
-                              static_cast<const void *>(level2_kernel_pgt), static_cast<const void *>(level2_fixmap_pgt)})
+    for (const void *table :
+         {static_cast<const void *>(init_top_pgt), static_cast<const void *>(level3_ident_pgt),
+          static_cast<const void *>(level3_kernel_pgt), static_cast<const void *>(level2_ident_pgt),
+          static_cast<const void *>(level2_kernel_pgt),
+          static_cast<const void *>(level2_fixmap_pgt)})
         image_page_read_only(table);
     for (unsigned i = 0; i < xen_fixmap_l1_tables; i++)
         image_page_read_only(level1_fixmap_pgt[i]);

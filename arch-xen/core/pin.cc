@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Whole address spaces. Linux fills a new one with plain stores; before it first runs, every table of
-// its user half becomes read-only and the top ones are pinned, that is validated by Xen once and
+// Whole address spaces. Linux fills a new one with plain stores; before it first runs, every table
+// of its user half becomes read-only and the top ones are pinned, that is validated by Xen once and
 // for all (MMUEXT_PIN_*, public/xen.h). Before it is torn down the reverse is done, so that
 // neither end pays a hypercall for each entry.
 #include "arch.hpp"
@@ -16,8 +16,8 @@ constexpr unsigned user_entries = 256; // the L4's lower half
 
 Pfn frame_in(uint64_t entry) { return to_pfn(Mfn{(entry & entry_frame_mask) >> page_shift}); }
 
-// An L1's lock keeps reclaim and migration, which find the table through its pages, from storing to it
-// natively while it is read-only but not yet known to Xen as a table.
+// An L1's lock keeps reclaim and migration, which find the table through its pages, from storing to
+// it natively while it is read-only but not yet known to Xen as a table.
 class LockedL1 {
 public:
     LockedL1(void *mm, uint64_t *l2_entry) : lock_(glue_lock_table(mm, l2_entry)) {}

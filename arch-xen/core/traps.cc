@@ -108,7 +108,8 @@ extern "C" void xen_set_ldt(const void *ldt, unsigned entries)
 // `frame`, `offset`: where the descriptor is in memory.
 extern "C" void xen_update_descriptor(uint64_t frame, unsigned offset, uint64_t descriptor)
 {
-    batch_call(lazy_cpu, abi::hypercall_update_descriptor, frame << page_shift | offset, descriptor);
+    batch_call(lazy_cpu, abi::hypercall_update_descriptor, frame << page_shift | offset,
+               descriptor);
 }
 
 extern "C" void xen_stack_switch(unsigned long sp0, unsigned ss)

@@ -59,8 +59,13 @@ public:
     {
         if (!window_)
             window_ = guest::window();
-        GnttabMap map{reinterpret_cast<uint64_t>(window_), gntmap_host_map | flags, ref.value,
-                      guest::own_domid().value, not_written, 0, 0};
+        GnttabMap map{reinterpret_cast<uint64_t>(window_),
+                      gntmap_host_map | flags,
+                      ref.value,
+                      guest::own_domid().value,
+                      not_written,
+                      0,
+                      0};
         auto result =
             hypercall(abi::hypercall_grant_table_op, abi::gnttabop_map_grant_ref, &map, 1);
         if (!result.ok())

@@ -75,8 +75,7 @@ void four_arguments()
     CHECK(guest::machine_to_phys(mfn) == pfn);
     constexpr Error no_such_domain{3};
     constexpr uint16_t nobody = 0x7fef; // the highest that a domain can have
-    CHECK_ERROR(hypercall(abi::hypercall_mmu_update, &update, 1, &done, nobody),
-                no_such_domain);
+    CHECK_ERROR(hypercall(abi::hypercall_mmu_update, &update, 1, &done, nobody), no_such_domain);
     xen_port_page_free(page);
 }
 

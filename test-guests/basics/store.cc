@@ -150,10 +150,7 @@ void store_conflict()
     NEED(xenstore::remove(none, data, "key"));
 }
 
-static void watch_counts(void *context, const char *)
-{
-    ++*static_cast<uint32_t *>(context);
-}
+static void watch_counts(void *context, const char *) { ++*static_cast<uint32_t *>(context); }
 
 void store_watch()
 {

@@ -83,10 +83,7 @@ void *guest::frame_to_virt(uint64_t mfn)
     return reinterpret_cast<void *>(virt_base + (machine_to_phys(mfn) << page_shift));
 }
 
-void *guest::window()
-{
-    return windows_used < windows ? window_pages[windows_used++] : nullptr;
-}
+void *guest::window() { return windows_used < windows ? window_pages[windows_used++] : nullptr; }
 
 Status guest::map_frame(void *address, uint64_t mfn)
 {

@@ -18,8 +18,8 @@ alignas(page_size) constinit uint8_t shared_info_page[page_size];
 struct EvtchnStatus { // EVTCHNOP_status, with the part of an unbound port
     uint16_t domid;
     uint32_t port;
-    uint32_t status; // out
-    uint32_t vcpu;   // out
+    uint32_t status;        // out
+    uint32_t vcpu;          // out
     uint16_t unbound_domid; // out
     uint16_t pad[3];
 };
@@ -78,8 +78,8 @@ extern "C" [[noreturn]] void guest_start(const abi::StartInfo *start_info, uint6
     guest::events_init();
     guest::grants_init();
     if (!guest::first_domain()) {
-        auto started = xenstore::start(guest::frame_to_virt(info->store_mfn),
-                                       EventPort{info->store_evtchn});
+        auto started =
+            xenstore::start(guest::frame_to_virt(info->store_mfn), EventPort{info->store_evtchn});
         if (!started.ok())
             tap::bail_out("xenstore does not start");
     }
