@@ -224,7 +224,7 @@ static void __init count_vcpus(unsigned int early)
 		num_processors++;
 		set_cpu_possible(cpu, true);
 		early_per_cpu(x86_cpu_to_apicid, cpu) = cpu;
-		early_per_cpu(x86_bios_cpu_apicid, cpu) = cpu;
+		early_per_cpu(x86_bios_cpu_apicid, cpu) = 0; /* what the absent APIC says */
 	}
 }
 

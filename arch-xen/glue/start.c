@@ -153,15 +153,18 @@ static void __init capabilities(void)
 		X86_FEATURE_MTRR, X86_FEATURE_ACC, X86_FEATURE_ACPI, X86_FEATURE_APIC,
 		X86_FEATURE_X2APIC, X86_FEATURE_APERFMPERF, X86_FEATURE_DCA, X86_FEATURE_SME,
 		X86_FEATURE_MWAIT, X86_FEATURE_TSC_DEADLINE_TIMER, X86_FEATURE_SMEP,
-		X86_FEATURE_SMAP, X86_FEATURE_UMIP, X86_FEATURE_LA57, X86_FEATURE_XENPV,
+		X86_FEATURE_SMAP, X86_FEATURE_UMIP, X86_FEATURE_LA57,
 	};
 	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(absent) - 1; i++)
+	for (i = 0; i < ARRAY_SIZE(absent); i++)
 		setup_clear_cpu_cap(absent[i]);
 	if (!(cpuid_ecx(1) & BIT(27 /* OSXSAVE */)))
 		setup_clear_cpu_cap(X86_FEATURE_XSAVE);
 	setup_force_cpu_cap(X86_FEATURE_XENPV);
+	/* Where the machine's counter cannot be trusted, Xen emulates one. Linux would take it for a
+	 * reason to distrust the scheduler's clock, too, and would keep comparing it with Xen's. */
+	setup_force_cpu_cap(X86_FEATURE_TSC_RELIABLE);
 }
 
 static void __init boot_parameters(void)

@@ -123,6 +123,7 @@ void __init xen_time_init(void)
 	x86_init.timers.setup_percpu_clockev = x86_init_noop;
 	x86_init.timers.wallclock_init = x86_init_noop;
 	x86_cpuinit.setup_percpu_clockev = x86_init_noop;
+	x86_platform.calibrate_cpu = tsc_khz_from_xen;
 	x86_platform.calibrate_tsc = tsc_khz_from_xen;
 	x86_platform.get_wallclock = get_wallclock;
 	x86_platform.set_wallclock = set_wallclock;
