@@ -93,7 +93,8 @@ class Guest:
     def start_shell(self):
         """Makes the shell that prompts on the console fit for run()."""
         # The marker is split in what is sent, so that an echo of it is not taken for the answer.
-        self.send("stty -echo; PS1= PS2=; export TERM=dumb PAGER=cat; echo @@'ready'@@\n")
+        self.send("stty -echo; PS1= PS2=; export TERM=dumb PAGER=cat; dmesg -n 5; "
+                  "echo @@'ready'@@\n")
         self.expect("@@ready@@\r?\n", 60)
 
     def boot(self, timeout=BOOT_SECONDS):
@@ -106,7 +107,9 @@ class Guest:
         self.expect(r"@@\d+@@\r?\n", timeout)
         text = self.console.text(start, self.seen)
         match = re.search(r"\n?@@(\d+)@@\n$", text)
-        result = Result(int(match.group(1)), text[:match.start()])
+        # The kernel writes on the same console; its lines are no output of the command.
+        output = re.sub(r"^\[ *\d+\.\d+\] .*\n", "", text[:match.start()] + "\n", flags=re.M)
+        result = Result(int(match.group(1)), output[:-1] if output else "")
         if check and result.rc:
             raise LabError(f"guest: {command!r} exited with {result.rc}\n{result.out}")
         return result

@@ -17,7 +17,7 @@ UPSTREAM = """xen_pgd_pin xen_pgd_walk xen_pin_page xen_mc_flush xen_setup_kerne
     bind_evtchn_to_irqhandler gnttab_grant_foreign_access gnttab_end_foreign_access
     xenbus_probe_node xenbus_dev_changed xenbus_printf xenbus_scanf xs_watch_msg process_msg
     blkfront_probe blkif_queue_rq blkif_interrupt blkfront_setup_indirect xennet_start_xmit
-    netfront_probe xennet_poll xennet_connect domU_write_console xencons_probe xen_hvc_init
+    xennet_poll xennet_connect domU_write_console xencons_probe xen_hvc_init
     xen_boot_params_init_edd xen_patch_pv xen_swiotlb_fixup balloon_process""".split()
 
 pytestmark = pytest.mark.skipif(bool(os.environ.get("GUEST")), reason="GUEST= is not our kernel")

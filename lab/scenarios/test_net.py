@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: MIT OR GPL-2.0-only
 """The network: ping and TCP with dom0 and with a second guest, both ways, bytes intact."""
 
+import itertools
+
 import pytest
 
 from lab.world import SECOND
 
 DOM0 = "10.77.0.1"
 MAKE = "[ -f /tmp/sent ] || head -c 32M /dev/urandom > /tmp/sent; sha256sum < /tmp/sent"
-RECEIVE = "rm -f /tmp/received; nc -l -p 5001 > /tmp/received"
-CHECK = "sha256sum < /tmp/received"
+PORTS = itertools.count(5001)  # A port that was closed lately cannot be listened on again.
 
 
 def ping(machine, address):
@@ -19,10 +20,12 @@ def ping(machine, address):
 def transfer(sender, receiver, address):
     """Sends 32 MiB over TCP; both are a Guest or a Dom0."""
     sent = sender.run(MAKE, timeout=90).out.split()[0]
-    receiver.run(f"({RECEIVE}) >/dev/null 2>&1 </dev/null & sleep 1")
-    sender.run(f"timeout 100 nc -N -w 60 {address} 5001 < /tmp/sent", timeout=120, check=True)
+    port = next(PORTS)
+    receiver.run(f"(nc -l -p {port} > /tmp/received) >/dev/null 2>&1 </dev/null & "
+                 f"until ss -Hltn | grep -q :{port}; do sleep 0.1; done", check=True)
+    sender.run(f"timeout 100 nc -v -N -w 60 {address} {port} < /tmp/sent", timeout=150, check=True)
     receiver.run("for i in $(seq 50); do pgrep -x nc >/dev/null || break; sleep 0.2; done")
-    assert receiver.run(CHECK, timeout=60).out.split()[0] == sent
+    assert receiver.run("sha256sum < /tmp/received", timeout=60).out.split()[0] == sent
 
 
 def pair(world):

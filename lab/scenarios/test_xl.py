@@ -71,9 +71,9 @@ def test_no_disk_and_no_vif_is_possible(world, dom0):
     guest.expect("Kernel panic|VFS: Unable to mount root|no root on", 120)
     for _ in range(60):
         state = dom0.run("sleep 0.5; xl list xendemo").out.splitlines()[1].split()[4]
-        if state[3] == "c":
+        if state[4] == "c":
             break
-    assert state[3] == "c"
+    assert state[4] == "c"
     guest.destroy()
 
 
