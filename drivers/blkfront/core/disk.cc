@@ -67,19 +67,28 @@ void Disk::backend_changed(XenbusState backend)
     }
 }
 
-// The backend is at its beginning, so this side has to be, too. What was in flight towards an
-// earlier instance of it will be submitted again.
+// The backend is at its beginning. If it knows of a ring already, it may take that as it is: so
+// this side closes first, and starts when the backend has closed as well. What was in flight
+// towards the earlier instance is then submitted again.
 void Disk::restart()
 {
-    if (phase_ == Phase::waiting)
+    switch (phase_) {
+    case Phase::offered:
+    case Phase::connected:
+        pause(false);
+        return shut();
+    case Phase::closed:
+    case Phase::broken:
+        if (queue_.held()) // by the earlier instance: no ring before it has let go
+            return break_off_held();
+        phase_ = Phase::waiting;
+        write_state(node_.c_str(), XenbusState::initialising).take();
+        pause(false);
         return;
-    pause(false);
-    queue_.close(BLKFRONT_INTERRUPTED);
-    if (queue_.held()) // by the earlier instance: no ring before it has let go
-        return break_off();
-    phase_ = Phase::waiting;
-    close_wanted_ = false;
-    write_state(node_.c_str(), XenbusState::initialising).take();
+    case Phase::waiting:
+    case Phase::detached:
+        return;
+    }
 }
 
 void Disk::offer()
@@ -172,14 +181,12 @@ void Disk::close(bool backend_answers)
     case Phase::detached:
         return;
     }
+    shut();
+}
+
+void Disk::shut()
+{
     queue_.close(BLKFRONT_INTERRUPTED);
-    if (queue_.held()) {
-        Line line;
-        log_error(line.text(node_.c_str())
-                      .text(": broken, the backend's mapped requests are ")
-                      .number(queue_.held()));
-        return break_off();
-    }
     phase_ = Phase::closed;
     close_wanted_ = false;
     write_state(node_.c_str(), XenbusState::closed).take();
@@ -191,6 +198,8 @@ void Disk::reopen()
 {
     if (phase_ != Phase::closed || !online())
         return;
+    if (queue_.held())
+        return break_off_held();
     phase_ = Phase::waiting;
     write_state(node_.c_str(), XenbusState::initialising).take();
 }
@@ -209,6 +218,17 @@ void Disk::break_off()
     write_state(node_.c_str(), XenbusState::closing).take();
     paused_ = false;
     blkfront_port_failed(owner_);
+}
+
+// The backend closed or started again, and has not let go of pages that it had of the last ring.
+void Disk::break_off_held()
+{
+    if (phase_ != Phase::broken) {
+        Line line;
+        line.text(node_.c_str()).text(": broken, the backend's mapped requests are ");
+        log_error(line.number(queue_.held()));
+    }
+    break_off();
 }
 
 void Disk::pause(bool drain)
@@ -243,6 +263,7 @@ void Disk::detach()
     phase_ = Phase::detached;
     queue_.fail();
     queue_.close(BLKFRONT_ERROR);
+    queue_.retry_held();
     queue_.abandon_held();
     // A directory that is gone must not be made again by writing into it.
     if (read_state(node_.c_str()) != XenbusState::unknown)

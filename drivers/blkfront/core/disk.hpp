@@ -30,12 +30,13 @@ private:
         waiting,   // Initialising: for a backend that can be offered a ring
         offered,   // Initialised: for the backend to take the ring
         connected, // Connected
-        closed,    // Closed: the backend closed in good order
+        closed,    // Closed: for the backend to close as well
         broken,    // Closing or Closed: the backend broke the protocol, or nothing works
         detached,
     };
 
     void restart();
+    void shut();
     void offer();
     Status publish();
     Status publish_once();
@@ -43,6 +44,7 @@ private:
     void close(bool backend_answers);
     void reopen();
     void break_off();
+    void break_off_held();
     void pause(bool drain);
     bool online() const;
 

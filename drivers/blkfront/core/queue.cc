@@ -48,6 +48,8 @@ void Queue::fail()
 {
     LockGuard guard(lock_);
     mode_ = Mode::failed;
+    for (Slot &slot : slots_)
+        slot.result = BLKFRONT_ERROR;
 }
 
 void Queue::close(blkfront_result result)
@@ -59,7 +61,7 @@ void Queue::close(blkfront_result result)
     Batch batch;
     {
         LockGuard guard(lock_);
-        finish_all(SlotState::in_flight, result, batch);
+        finish_all(result, batch);
         open_ = false;
         pool_.release();
     }
@@ -231,6 +233,7 @@ bool Queue::finish(Slot &slot, blkfront_result result, Batch &batch)
             if (slot.state != SlotState::held)
                 held_.add(1);
             slot.state = SlotState::held;
+            slot.result = result;
             return false;
         }
         --slot.segment_count;
@@ -249,10 +252,10 @@ void Queue::free(Slot &slot, blkfront_result result, Batch &batch)
     busy_.add(-1u);
 }
 
-void Queue::finish_all(SlotState state, blkfront_result result, Batch &batch)
+void Queue::finish_all(blkfront_result result, Batch &batch)
 {
     for (Slot &slot : slots_)
-        if (slot.state == state)
+        if (slot.state == SlotState::in_flight)
             finish(slot, result, batch);
 }
 
@@ -265,7 +268,7 @@ void Queue::violation(const char *field, uint64_t value, Batch &batch)
         line.text(node_).text(": broken, the backend's ").text(field).text(" is ").number(value));
     broken_.store(1);
     mode_ = Mode::failed;
-    finish_all(SlotState::in_flight, BLKFRONT_ERROR, batch);
+    finish_all(BLKFRONT_ERROR, batch);
     blkfront_port_wake(owner_);
 }
 
@@ -276,7 +279,9 @@ void Queue::retry_held()
     Batch batch;
     {
         LockGuard guard(lock_);
-        finish_all(SlotState::held, BLKFRONT_ERROR, batch);
+        for (Slot &slot : slots_)
+            if (slot.state == SlotState::held)
+                finish(slot, slot.result, batch);
         if (!open_)
             pool_.release();
     }

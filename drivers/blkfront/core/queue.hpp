@@ -28,8 +28,8 @@ public:
     void pause();
     // Accepts none from now on, for good or until the next open().
     void fail();
-    // Takes everything back: what was in flight completes with `result`, unless the backend holds
-    // its pages: see held(). The next step is open() or the end. Sleeps.
+    // Takes everything back: what was in flight completes with `result`, as soon as the backend has
+    // none of its pages mapped: see held(). The next step is open() or the end. Sleeps.
     void close(blkfront_result result);
     // Completes held requests as such; their grants stay behind in quarantine. After close().
     void abandon_held();
@@ -52,6 +52,7 @@ private:
         SlotState state = SlotState::free;
         Operation operation{};
         uint8_t segment_count = 0; // grants in force
+        blkfront_result result{};  // of one that is held
         void *cookie = nullptr;
         GrantRef grants[max_segments];
     };
@@ -70,7 +71,7 @@ private:
     Status check(const blkfront_request &request) const;
     void send(unsigned index, const blkfront_request &request);
     bool finish(Slot &slot, blkfront_result result, Batch &batch);
-    void finish_all(SlotState state, blkfront_result result, Batch &batch);
+    void finish_all(blkfront_result result, Batch &batch);
     void free(Slot &slot, blkfront_result result, Batch &batch);
     void violation(const char *field, uint64_t value, Batch &batch);
     void hand_up(const Batch &batch);

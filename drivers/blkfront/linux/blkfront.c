@@ -363,19 +363,21 @@ static int vbd_probe(struct xenbus_device *xdev)
 	INIT_WORK(&vbd->work, vbd_work);
 	INIT_WORK(&vbd->add_work, add_disk_work);
 	init_completion(&vbd->added);
+	blkfront_init(vbd->core, vbd, xdev->nodename, xdev->otherend, xdev->otherend_id, xdev->id);
 	rc = -ENODEV;
 	if (!blkfront_name(xdev->id, vbd->name, &vbd->first_minor, &vbd->minors)) {
 		dev_err(&xdev->dev, "%u is not the number of a disk\n", xdev->id);
-		goto fail;
+		goto refuse;
 	}
 	rc = vbd_register(vbd);
 	if (rc) {
 		dev_err(&xdev->dev, "the name %s is taken\n", vbd->name);
-		goto fail;
+		goto refuse;
 	}
-	blkfront_init(vbd->core, vbd, xdev->nodename, xdev->otherend, xdev->otherend_id, xdev->id);
 	xdev->data = vbd;
 	return 0;
+refuse:
+	blkfront_detach(vbd->core);
 fail:
 	kfree(vbd->core);
 	kfree(vbd);

@@ -120,17 +120,58 @@ TEST_F(Lifecycle, BackendRestartsWithoutAWord)
     EXPECT_TRUE(sim::complaints().empty());
 }
 
+// One that starts again takes the ring of a Connected frontend as it is, at once. It has to hear
+// that the ring is gone, and close, before there is another one.
+TEST_F(Lifecycle, BackendTakesTheOldRing)
+{
+    connect();
+    backend->vanish();
+    backend->follow_states = false;
+    backend->start();
+    pump();
+    EXPECT_EQ(backend->frontend_state(), 6u);
+    backend->set_state(4);
+    pump();
+    EXPECT_EQ(backend->frontend_state(), 6u);
+    EXPECT_EQ(kernel.ready, 1u);
+    backend->follow_states = true;
+    backend->set_state(6);
+    pump();
+    EXPECT_EQ(kernel.ready, 2u);
+    expect_working();
+}
+
+// A page that is still mapped when this side closes is no violation: the backend is about to close.
+TEST_F(Lifecycle, PageIsLetGoWhileClosing)
+{
+    backend->automatic = false;
+    connect();
+    Page page;
+    ASSERT_EQ(submit(BLKFRONT_READ, 0, {page.segment()}), 0);
+    Request request;
+    ASSERT_TRUE(backend->take(request));
+    ASSERT_NE(backend->peer().map(request.segments[0].grant), nullptr);
+    backend->follow_states = false;
+    backend->set_state(5);
+    pump();
+    EXPECT_EQ(backend->frontend_state(), 6u);
+    EXPECT_TRUE(kernel.completions.empty());
+    backend->vanish();
+    backend->follow_states = true;
+    backend->set_state(6);
+    pump();
+    ASSERT_EQ(kernel.completions.size(), 1u);
+    EXPECT_EQ(kernel.completions[0].result, BLKFRONT_INTERRUPTED);
+    EXPECT_EQ(kernel.ready, 2u);
+    EXPECT_TRUE(sim::complaints().empty());
+}
+
 TEST_F(Lifecycle, ReconnectHundredTimes)
 {
     connect();
     for (unsigned i = 0; i < 100; ++i) {
         backend->vanish();
-        if (i % 2) {
-            backend->set_state(1);
-            pump();
-            ASSERT_EQ(backend->frontend_state(), 1u);
-        }
-        backend->start();
+        backend->set_state(1 + i % 2);
         pump();
         ASSERT_EQ(kernel.ready, 2 + i);
         expect_working();
