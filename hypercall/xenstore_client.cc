@@ -185,6 +185,9 @@ Request::~Request() { xen_port_xenstore_unlock(); }
 
 Request &Request::add(const char *data, size_t length)
 {
+    // Nothing to send is no part: when send() came to it, the reply might have been there already.
+    if (length == 0)
+        return *this;
     parts_[count_++] = {data, static_cast<uint32_t>(length)};
     header_.length += static_cast<uint32_t>(length);
     return *this;
