@@ -12,7 +12,9 @@ namespace xen {
 
 namespace {
 
-// How long a writer waits for a daemon that does not move. Early in a boot the clock stands still.
+// How long writers wait, together, for a daemon to make room for patience_bytes. A daemon that
+// frees a byte now and then gets no more. Early in a boot the clock stands still.
+constexpr uint32_t patience_bytes = sizeof(ConsoleRing::out) / 2;
 constexpr uint64_t patience = 1'000'000'000; // nanoseconds
 constexpr unsigned yields_max = 500'000;
 
@@ -33,6 +35,7 @@ void Console::attach(void *page, EventPort port)
     port_ = port;
     in_cons_ = load_shared(ring_->in_cons);
     out_prod_ = load_shared(ring_->out_prod);
+    renew_patience();
     stalled_.store(0);
     broken_.store(0);
 }
@@ -59,6 +62,14 @@ Result<uint32_t> Console::room()
     return static_cast<uint32_t>(sizeof(ring_->out)) - used;
 }
 
+// Under the lock.
+void Console::renew_patience()
+{
+    waits_start_ = out_prod_;
+    waited_ = 0;
+    yields_ = 0;
+}
+
 size_t Console::push(const char *data, size_t length)
 {
     if (!attached() || broken())
@@ -82,6 +93,8 @@ size_t Console::push(const char *data, size_t length)
     store_shared(ring_->out_prod, out_prod_);
     if (done > 0)
         stalled_.store(0);
+    if (out_prod_ - waits_start_ >= patience_bytes) // ours: the daemon has no say in it
+        renew_patience();
     lock_.unlock(flags);
     return done;
 }
@@ -98,20 +111,22 @@ bool Console::wait_for_room()
 {
     if (!attached())
         return false;
-    const uint64_t start = xen_port_now();
-    for (unsigned yields = 0; !broken(); ++yields) {
+    uint64_t last = xen_port_now();
+    while (!broken()) {
         {
             LockGuard guard(lock_);
+            ++yields_; // even if there is room: it may be gone again when write() looks
             const auto room = this->room();
-            if (!room.ok() || room.value() > 0)
+            if (!room.ok() || (room.value() > 0 && yields_ < yields_max))
                 return true; // or the next write() reports what is wrong
+            const uint64_t now = xen_port_now();
+            waited_ += now - std::exchange(last, now);
+            if (yields_ >= yields_max || waited_ >= patience)
+                stalled_.store(1);
         }
         if (stalled_.load() != 0)
             return false;
-        if (yields >= yields_max || xen_port_now() - start >= patience)
-            stalled_.store(1);
-        else
-            (void)hypercall(abi::hypercall_sched_op, abi::schedop_yield, nullptr);
+        (void)hypercall(abi::hypercall_sched_op, abi::schedop_yield, nullptr);
     }
     return false;
 }

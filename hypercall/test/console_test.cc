@@ -120,6 +120,40 @@ TEST_F(ConsoleTest, TheClockBoundsTheWaitWhereItRuns)
     EXPECT_NEAR(static_cast<double>(sim::now() - start), 1e9, 1e7);
 }
 
+// Each byte is progress, but a printk of 80 of them must not take as many seconds.
+TEST_F(ConsoleTest, TricklingRoomDoesNotRenewThePatience)
+{
+    const std::string full(2048, 'f');
+    ASSERT_EQ(console_.write(full.data(), full.size()), full.size());
+    const uint64_t start = sim::now();
+    uint64_t freed = start;
+    sim::filter_hypercalls([&](unsigned number, const unsigned long *) {
+        if (number == xen::abi::hypercall_sched_op)
+            sim::advance(1'000'000);
+        if (sim::now() - freed >= 900'000'000) {
+            freed = sim::now();
+            drain(1);
+        }
+        return 0;
+    });
+    const std::string text(80, 'w');
+    console_.write_all(text.data(), text.size());
+    EXPECT_TRUE(console_.stalled());
+    EXPECT_LT(sim::now() - start, 1'100'000'000u);
+    sim::advance(1'000'000'000);
+    drain(1);
+    console_.write_all(text.data(), text.size());
+    EXPECT_LT(sim::now() - start, 2'200'000'000u) << "the patience is used up";
+
+    // A good part of the ring is free again: so is the patience.
+    drain();
+    console_.write_all(full.data(), full.size());
+    const uint64_t again = sim::now();
+    freed = again;
+    console_.write_all(text.data(), text.size());
+    EXPECT_GT(sim::now() - again, 900'000'000u);
+}
+
 TEST_F(ConsoleTest, Reads)
 {
     EXPECT_EQ(read(), "");

@@ -35,7 +35,7 @@ public:
     size_t write(const char *data, size_t length);
 
     // Waits for the daemon to make room, giving the CPU away, for a bounded time. False: it did
-    // not, and from then on nobody waits (stalled()) until it has moved.
+    // not, and from then on nobody waits (stalled()) until it has made a good deal of it.
     bool wait_for_room();
 
     // Queues all of it, waiting for room; drops the rest when there is none. Early boot and panics.
@@ -50,6 +50,7 @@ public:
 
 private:
     Result<uint32_t> room();
+    void renew_patience();
     size_t push(const char *data, size_t length);
     void fail(const char *index, uint32_t value);
     void notify() const;
@@ -60,6 +61,10 @@ private:
     uint32_t in_cons_ = 0;
     uint32_t out_prod_ = 0;
     uint32_t out_cons_ = 0; // as room() last found it
+    // what waiting has cost since out_prod_ was waits_start_
+    uint32_t waits_start_ = 0;
+    unsigned yields_ = 0;
+    uint64_t waited_ = 0; // nanoseconds
     Atomic<uint32_t> broken_;
     Atomic<uint32_t> stalled_;
 };
