@@ -36,12 +36,20 @@ Status RingPage::allocate(DomId peer)
     return {};
 }
 
-void RingPage::release()
+bool RingPage::release()
 {
-    if (grant_.active())
-        grant_.end_and_free(page_);
-    else if (page_ != nullptr)
+    if (!grant_.end().ok())
+        return false;
+    if (page_ != nullptr)
         xen_port_page_free(page_);
+    page_ = nullptr;
+    return true;
+}
+
+void RingPage::abandon()
+{
+    if (!release())
+        grant_.end_and_free(page_);
     page_ = nullptr;
 }
 
@@ -71,8 +79,11 @@ Status NetFront::create(const netfront_config &config, netif::MacAddress &mac)
 void NetFront::remove()
 {
     quiesce();
-    release();
-    (void)set_state(XenbusState::closed); // nothing more can be done if the directory is gone
+    tx_page_.abandon();
+    rx_page_.abandon();
+    tx_pages_.abandon();
+    rx_pages_.abandon();
+    set_closed();
 }
 
 // ---- what the backend does ----
@@ -86,7 +97,7 @@ void NetFront::backend_changed(XenbusState state)
     case XenbusState::initialising: // a new backend: what the old one had is void
     case XenbusState::init_wait:
         quiesce();
-        release();
+        (void)release(); // connect() looks
         gave_up_ = false;
         (void)set_state(XenbusState::initialising);
         if (state == XenbusState::init_wait)
@@ -104,7 +115,7 @@ void NetFront::backend_changed(XenbusState state)
         break;
     case XenbusState::unknown: // its directory is gone, or makes no sense
         retire();
-        release();
+        (void)release();
         break;
     case XenbusState::initialised:
     case XenbusState::reconfiguring:
@@ -132,7 +143,7 @@ void NetFront::backend_ready()
 void NetFront::backend_closed()
 {
     retire();
-    release();
+    (void)release();
     if (gave_up_)
         return;
     auto online = xenstore::read_number(no_transaction, backend_.c_str(), "online");
@@ -148,7 +159,7 @@ void NetFront::handle_broken()
             return;
     }
     quiesce();
-    release();
+    (void)release();
     (void)set_state(XenbusState::closing);
 }
 
@@ -161,6 +172,9 @@ void NetFront::on_event(void *self)
 
 void NetFront::connect()
 {
+    // Or a backend that goes round and holds on to everything would get all the guest's grants.
+    if (!release())
+        return give_up("the backend holds pages of an earlier connection", Error::busy);
     auto copy = xenstore::read_number(no_transaction, backend_.c_str(), "feature-rx-copy");
     if (!copy.ok())
         return give_up("reading the backend's feature-rx-copy", copy.error());
@@ -206,7 +220,7 @@ void NetFront::give_up(const char *why, Error error)
     line.number(static_cast<uint64_t>(error));
     log_error(line);
     quiesce();
-    release();
+    (void)release();
     gave_up_ = true;
     (void)set_state(XenbusState::closing);
 }
@@ -234,16 +248,24 @@ void NetFront::retire()
 {
     quiesce();
     if (state_ != XenbusState::initialising)
-        (void)set_state(XenbusState::closed);
+        set_closed();
 }
 
-// Takes the pages back.
-void NetFront::release()
+// Takes the pages back. False: the backend has some of them mapped; they stay this device's.
+bool NetFront::release()
 {
-    tx_page_.release();
-    rx_page_.release();
-    tx_pages_.release();
-    rx_pages_.release();
+    bool all = tx_page_.release();
+    all &= rx_page_.release();
+    all &= tx_pages_.release();
+    all &= rx_pages_.release();
+    return all;
+}
+
+// A directory that is gone must not be made again by writing into it.
+void NetFront::set_closed()
+{
+    if (read_state(nodename_.c_str()) != XenbusState::unknown)
+        (void)set_state(XenbusState::closed);
 }
 
 Status NetFront::set_state(XenbusState state)

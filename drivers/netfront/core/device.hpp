@@ -36,8 +36,10 @@ static_assert(netif::rx_ring_slots == ring_slots(page_size, sizeof(netif::RxRequ
 class RingPage final {
 public:
     Status allocate(DomId peer);
-    // Revokes and frees, or quarantines. Idempotent.
-    void release();
+    // Revokes and frees. False: the backend holds on to it; to be tried again. Idempotent.
+    bool release();
+    // The same for the last time: what the backend holds on to goes to quarantine.
+    void abandon();
 
     void *page() { return page_; }
     GrantRef grant() const { return grant_.ref(); }
@@ -94,7 +96,8 @@ private:
     void backend_closed();
     void quiesce();
     void retire();
-    void release();
+    bool release();
+    void set_closed();
     void give_up(const char *why, Error error);
     Status set_state(XenbusState state);
 

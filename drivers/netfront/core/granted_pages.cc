@@ -25,16 +25,27 @@ Status GrantedPages::allocate(DomId peer, GrantAccess access, unsigned count)
     return {};
 }
 
-void GrantedPages::release()
+bool GrantedPages::release()
 {
-    for (; count_ > 0; --count_) {
-        void *page = pages_[count_ - 1];
-        if (pool_.end(grants_[count_ - 1]).ok())
-            xen_port_page_free(page);
-        else
-            pool_.quarantine(grants_[count_ - 1], page);
+    unsigned held = 0;
+    for (unsigned i = 0; i < count_; ++i) {
+        if (pool_.end(grants_[i]).ok()) {
+            xen_port_page_free(pages_[i]);
+        } else {
+            pages_[held] = pages_[i];
+            grants_[held++] = grants_[i];
+        }
     }
+    count_ = held;
     pool_.release();
+    return held == 0;
+}
+
+void GrantedPages::abandon()
+{
+    (void)release();
+    for (; count_ > 0; --count_)
+        pool_.quarantine(grants_[count_ - 1], pages_[count_ - 1]);
 }
 
 } // namespace xen

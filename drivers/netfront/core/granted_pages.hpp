@@ -15,8 +15,11 @@ public:
     // Allocates and grants `count` pages. After an error, too, release() has to follow. May sleep.
     Status allocate(DomId peer, GrantAccess access, unsigned count);
 
-    // Revokes and frees all; a page that the backend holds on to goes to quarantine. Idempotent.
-    void release();
+    // Revokes and frees. False: the backend holds on to some, which stay here until another call
+    // gets them; allocate() has to wait for that. Idempotent.
+    bool release();
+    // The same for the last time: what the backend holds on to goes to quarantine.
+    void abandon();
 
     unsigned count() const { return count_; }
     void *page(unsigned index) { return pages_[index]; }

@@ -272,22 +272,46 @@ TEST_F(Hostile, BrokenWhilePagesAreHeld)
     settle();
     EXPECT_EQ(front_state(), "6");
     // Which transmit buffers were used is the frontend's business; the receive ones go round.
-    const unsigned held = xen::reclaim_grants();
+    const unsigned held = sim::grants_in_force();
     EXPECT_GE(held, 11u);
     EXPECT_LE(held, 20u);
-    EXPECT_EQ(sim::grants_in_force(), held);
     EXPECT_EQ(sim::pages_in_use(), held);
 
-    // A new connection does not need them.
+    // There is no new connection before it lets go.
     sim::store::write(back_path + "/state", "1");
     settle();
-    backend->set_state(2);
+    EXPECT_EQ(front_state(), "6");
+    EXPECT_FALSE(link);
+    EXPECT_EQ(sim::complaints().size(), 2u);
+    EXPECT_EQ(sim::grants_in_force(), held);
+    EXPECT_EQ(sim::pages_in_use(), held);
+    backend->drop_packet_mappings();
+    sim::store::write(back_path + "/state", "1");
     settle();
     EXPECT_EQ(front_state(), "4");
-    EXPECT_TRUE(link);
-    EXPECT_EQ(xen::reclaim_grants(), held);
+    expect_traffic();
+}
+
+// However often it connects, a backend gets hold of no more than one connection's pages.
+TEST_F(Hostile, CollectsPagesInManyConnections)
+{
+    backend->map_packets = true;
+    for (unsigned round = 0; round < 10; round++) {
+        while (backend->connected() && backend->deliver(packet(100)))
+            ;
+        backend->set_state(5);
+        settle();
+        backend->set_state(2);
+        settle();
+        ASSERT_LE(sim::grants_in_force(), 386u) << round;
+        ASSERT_LE(sim::pages_in_use(), 386u) << round;
+    }
+    EXPECT_FALSE(link);
     backend->drop_packet_mappings();
-    EXPECT_EQ(xen::reclaim_grants(), 0u);
+    backend->map_packets = false;
+    backend->set_state(2);
+    settle();
+    expect_traffic();
 }
 
 // The backend speaks before it is connected, and after it was broken.

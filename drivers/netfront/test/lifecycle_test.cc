@@ -130,9 +130,23 @@ TEST_F(Lifecycle, RemovedAtOnce)
     sim::store::remove(front_path);
     sim::store::remove(back_path);
     remove();
+    EXPECT_FALSE(sim::store::read(front_path).has_value()) << "it was made again";
     backend.reset();
     EXPECT_EQ(xen::reclaim_grants(), 0u);
     EXPECT_EQ(sim::pages_in_use(), 0u);
+}
+
+// `xl network-detach --force`
+TEST_F(Lifecycle, LosesBothDirectoriesBeforeItIsRemoved)
+{
+    connect();
+    sim::store::remove(front_path);
+    sim::store::remove(back_path);
+    settle();
+    EXPECT_FALSE(link);
+    EXPECT_FALSE(sim::store::read(front_path).has_value()) << "it was made again";
+    remove();
+    EXPECT_FALSE(sim::store::read(front_path).has_value()) << "it was made again";
 }
 
 TEST_F(Lifecycle, UnboundAndBoundAgain)
@@ -220,10 +234,11 @@ TEST_F(Lifecycle, HeldPagesStayUntilTheyAreReleased)
     sim::store::write(back_path + "/online", "0");
     backend->set_state(5);
     settle();
-    const unsigned held = xen::reclaim_grants();
+    const unsigned held = sim::grants_in_force();
     EXPECT_GE(held, 6u);
     EXPECT_EQ(sim::pages_in_use(), held);
     remove();
+    EXPECT_EQ(xen::reclaim_grants(), held);
     EXPECT_EQ(sim::pages_in_use(), held);
     backend->drop_packet_mappings();
     EXPECT_EQ(xen::reclaim_grants(), 0u);
