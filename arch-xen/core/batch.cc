@@ -47,12 +47,14 @@ void flush(Batch &batch)
         if (!sent.ok())
             glue_hypercall_failed(abi::hypercall_multicall, to_errno(sent.error()), batch.calls, 0);
     }
-    for (unsigned i = 0; i < batch.calls; i++) {
+    // Empty before a failure is told, which uses the batch in its turn.
+    unsigned calls = batch.calls;
+    batch.calls = batch.updates = batch.extended = 0;
+    for (unsigned i = 0; i < calls; i++) {
         auto &call = batch.call[i];
         if (call.result < 0)
             glue_hypercall_failed(call.op, call.result, call.args[0], call.args[1]);
     }
-    batch.calls = batch.updates = batch.extended = 0;
 }
 
 abi::MulticallEntry &next_call(Batch &batch, abi::Hypercall op)

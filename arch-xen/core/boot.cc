@@ -15,13 +15,14 @@ void build_kernel_tables();
 
 namespace {
 
-void register_callback(abi::CallbackType type, const char *entry, uint16_t flags)
+bool register_callback(abi::CallbackType type, const char *entry, uint16_t flags)
 {
     abi::CallbackRegister args{type, flags, hypercall_argument(entry)};
     auto done = hypercall(abi::hypercall_callback_op, abi::callbackop_register, &args);
     // A CPU without syscall or sysenter in compatibility mode has no such entry to register.
     if (!done.ok() && type != abi::callback_sysenter && type != abi::callback_syscall32)
         glue_hypercall_failed(abi::hypercall_callback_op, to_errno(done.error()), type, 0);
+    return done.ok();
 }
 
 } // namespace
@@ -30,15 +31,19 @@ void register_callback(abi::CallbackType type, const char *entry, uint16_t flags
 using namespace xen;
 using namespace xen::pv;
 
-// The entry points of this vCPU: each registers for itself.
-extern "C" void xen_register_callbacks(void)
+// The entry points of this vCPU: each registers for itself. Says whether 32-bit programs have fast
+// ones.
+extern "C" bool xen_register_callbacks(void)
 {
     register_callback(abi::callback_event, xen_trap_event, abi::callback_masks_events);
     register_callback(abi::callback_failsafe, xen_failsafe_callback, abi::callback_masks_events);
     register_callback(abi::callback_syscall, xen_entry_syscall, abi::callback_masks_events);
-    register_callback(abi::callback_syscall32, xen_entry_syscall32, abi::callback_masks_events);
-    register_callback(abi::callback_sysenter, xen_entry_sysenter, abi::callback_masks_events);
     register_callback(abi::callback_nmi, xen_trap_2, 0);
+    bool fast =
+        register_callback(abi::callback_syscall32, xen_entry_syscall32, abi::callback_masks_events);
+    return register_callback(abi::callback_sysenter, xen_entry_sysenter,
+                             abi::callback_masks_events) &&
+           fast;
 }
 
 extern "C" void xen_boot_tables(void *start_info)

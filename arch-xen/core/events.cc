@@ -16,7 +16,7 @@ namespace {
 constexpr unsigned max_cpus = CONFIG_NR_CPUS;
 constexpr unsigned word_bits = 64;
 
-struct PortState {
+struct alignas(8) PortState {
     uint32_t irq; // 0: nobody's
     uint32_t cpu; // where Xen delivers it
 };
@@ -35,12 +35,32 @@ uint64_t bit_of(uint32_t port) { return 1ull << (port % word_bits); }
 void set_bit(uint64_t &word, uint64_t bit) { __atomic_fetch_or(&word, bit, __ATOMIC_SEQ_CST); }
 void clear_bit(uint64_t &word, uint64_t bit) { __atomic_fetch_and(&word, ~bit, __ATOMIC_SEQ_CST); }
 
+PortState state_of(uint32_t port)
+{
+    PortState state;
+    __atomic_load(&ports[port], &state, __ATOMIC_SEQ_CST);
+    return state;
+}
+
+void mask(uint32_t port)
+{
+    set_bit(guest.shared_info->evtchn_mask[port / word_bits], bit_of(port));
+}
+
+void unmask(uint32_t port)
+{
+    abi::EvtchnPort args{port};
+    (void)hypercall(abi::hypercall_event_channel_op, abi::evtchnop_unmask, &args);
+}
+
 void handle_port(uint32_t port, unsigned cpu)
 {
-    PortState state = ports[port];
+    PortState state = state_of(port);
     if (state.irq == 0) {
-        // Nobody listens (any more): once is enough.
-        set_bit(guest.shared_info->evtchn_mask[port / word_bits], bit_of(port));
+        // Nobody listens (any more): once is enough, unless the port was given out again meanwhile.
+        mask(port);
+        if (state_of(port).irq != 0)
+            unmask(port);
         return;
     }
     if (state.cpu == cpu)
@@ -84,8 +104,8 @@ extern "C" void xen_dispatch_events(void)
 
 extern "C" void xen_port_assign(uint32_t port, uint32_t irq, uint32_t cpu)
 {
-    if (port < abi::max_event_ports)
-        ports[port] = {irq, cpu};
+    PortState state{irq, cpu};
+    __atomic_store(&ports[port], &state, __ATOMIC_SEQ_CST);
 }
 
 extern "C" void xen_event_ack(uint32_t port)
@@ -93,17 +113,10 @@ extern "C" void xen_event_ack(uint32_t port)
     clear_bit(guest.shared_info->evtchn_pending[port / word_bits], bit_of(port));
 }
 
-extern "C" void xen_event_mask(uint32_t port)
-{
-    set_bit(guest.shared_info->evtchn_mask[port / word_bits], bit_of(port));
-}
+extern "C" void xen_event_mask(uint32_t port) { mask(port); }
 
 // Xen does it, because it also looks whether an event came meanwhile and to which vCPU it goes.
-extern "C" void xen_event_unmask(uint32_t port)
-{
-    abi::EvtchnPort args{port};
-    (void)hypercall(abi::hypercall_event_channel_op, abi::evtchnop_unmask, &args);
-}
+extern "C" void xen_event_unmask(uint32_t port) { unmask(port); }
 
 extern "C" void xen_mask_all_events(void)
 {
@@ -137,9 +150,8 @@ extern "C" void xen_close_port(uint32_t port)
 
 extern "C" void xen_send_ipi(unsigned cpu, uint32_t reason)
 {
-    // A reason that is still there means an event on its way.
-    if (__atomic_fetch_or(&ipis[cpu].reasons, reason, __ATOMIC_SEQ_CST) != 0)
-        return;
+    // Sent even if another reason is pending: its sender may have been stopped before it sent.
+    __atomic_fetch_or(&ipis[cpu].reasons, reason, __ATOMIC_SEQ_CST);
     abi::EvtchnPort args{ipis[cpu].port};
     (void)hypercall(abi::hypercall_event_channel_op, abi::evtchnop_send, &args);
 }

@@ -92,4 +92,3 @@ extern "C" uint64_t xen_entry_value(uint64_t entry)
 }
 
 extern "C" uint64_t xen_pfn_to_frame(uint64_t pfn) { return to_mfn(Pfn{pfn}).value; }
-extern "C" uint64_t xen_frame_to_pfn(uint64_t frame) { return to_pfn(Mfn{frame}).value; }

@@ -177,9 +177,13 @@ extern "C" void xen_flush_tlb_page(unsigned long address)
     batch_extended(lazy_mmu, abi::mmuext_invlpg_local, address);
 }
 
-// `mask`: one bit for each vCPU; one_page: only the page at `address`.
+// `mask`: one bit for each vCPU, null: all; one_page: only the page at `address`.
 extern "C" void xen_flush_tlb_mask(const void *mask, bool one_page, unsigned long address)
 {
+    if (!mask) {
+        batch_extended(lazy_none, abi::mmuext_tlb_flush_all, 0);
+        return;
+    }
     batch_extended(lazy_none, one_page ? abi::mmuext_invlpg_multi : abi::mmuext_tlb_flush_multi,
                    one_page ? address : 0, hypercall_argument(mask));
 }

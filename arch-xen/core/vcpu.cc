@@ -41,6 +41,7 @@ extern "C" int xen_register_vcpu_info(unsigned cpu, uint64_t frame, unsigned off
 // 0 or 1, or a negative errno if the domain has no such vCPU.
 extern "C" int xen_vcpu_is_up(unsigned cpu) { return vcpu_op(abi::vcpuop_is_up, cpu, nullptr); }
 extern "C" int xen_vcpu_up(unsigned cpu) { return vcpu_op(abi::vcpuop_up, cpu, nullptr); }
+extern "C" int xen_vcpu_nmi(unsigned cpu) { return vcpu_op(abi::vcpuop_send_nmi, cpu, nullptr); }
 extern "C" int xen_vcpu_down(unsigned cpu) { return vcpu_op(abi::vcpuop_down, cpu, nullptr); }
 
 struct SecondaryStart {

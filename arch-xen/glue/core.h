@@ -13,7 +13,7 @@ void xen_boot_shared_info(void *address);
 u64 xen_shared_info_frame(void);
 void *xen_time_info(unsigned int vcpu);
 void *xen_wall_clock(void);
-void xen_register_callbacks(void);
+bool xen_register_callbacks(void);
 const char *xen_command_line(void);
 u64 xen_memory_pages(void);
 bool xen_initrd(u64 *physical, u64 *size);
@@ -25,7 +25,6 @@ void xen_core_flush(void);
 /* core/p2m.cc, core/pagetable.cc, core/pin.cc */
 u64 xen_make_entry(u64 entry);
 u64 xen_entry_value(u64 entry);
-u64 xen_frame_to_pfn(u64 frame);
 void xen_set_entry(void *entry, u64 value);
 void xen_modify_entry(void *entry, u64 value);
 void xen_set_top_entry(void *entry, u64 value);
@@ -81,6 +80,7 @@ int xen_register_vcpu_info(unsigned int cpu, u64 frame, unsigned int offset);
 int xen_vcpu_is_up(unsigned int cpu);
 int xen_vcpu_up(unsigned int cpu);
 int xen_vcpu_down(unsigned int cpu);
+int xen_vcpu_nmi(unsigned int cpu);
 int xen_vcpu_initialise(unsigned int cpu, void *memory, const struct xen_secondary_start *start);
 void xen_timer_stop(unsigned int cpu);
 int xen_timer_set(unsigned int cpu, u64 system_time);
@@ -90,18 +90,19 @@ void xen_yield(void);
 /* glue/ among itself */
 void xen_cpu_ops_init(void);
 void xen_mmu_secondary(unsigned int cpu);
+extern bool xen_more_vcpus;
 void xen_mmu_ops_init(void);
 void xen_irq_init(void);
 void xen_time_init(void);
 void xen_smp_init(void);
-unsigned int xen_virq_to_irq(unsigned int virq, unsigned int cpu, irqreturn_t (*handler)(int, void *),
+int xen_virq_to_irq(unsigned int virq, unsigned int cpu, irqreturn_t (*handler)(int, void *),
 			     const char *name);
 struct desc_ptr;
 extern struct desc_ptr xen_idt;
 u64 xen_frame_read_only(unsigned long address);
 void xen_vcpu_info_setup(unsigned int cpu);
 void *xen_vcpu_time(unsigned int cpu);
-unsigned int xen_ipi_to_irq(unsigned int cpu, irqreturn_t (*handler)(int, void *), const char *name);
+int xen_ipi_to_irq(unsigned int cpu, irqreturn_t (*handler)(int, void *), const char *name);
 void *xen_arch_map_page(unsigned int fixmap, u64 frame);
 int xen_clockevent_prepare(unsigned int cpu);
 void xen_clockevent_start(void);

@@ -84,7 +84,8 @@ static void pv_cpuid(unsigned int *ax, unsigned int *bx, unsigned int *cx, unsig
 
 	switch (leaf) {
 	case 1: /* no APIC numbers the vCPUs: their own number does */
-		*bx = (*bx & 0x00ffffff) | raw_smp_processor_id() << 24;
+		*bx = (*bx & 0x0000ffff) | 1 << 16 | raw_smp_processor_id() << 24;
+		*dx &= ~BIT(28); /* nor are two of them one core's threads */
 		break;
 	case CPUID_MWAIT_LEAF:
 	case 0xb: /* the machine's topology is not the guest's */
@@ -223,10 +224,18 @@ static void pv_alloc_ldt(struct desc_struct *ldt, unsigned int entries)
 		xen_frame_read_only((unsigned long)(ldt + i));
 }
 
+static void flush_batch(void *unused)
+{
+	xen_core_flush();
+}
+
 static void pv_free_ldt(struct desc_struct *ldt, unsigned int entries)
 {
 	unsigned int i, level;
 
+	/* A CPU that switches away from the table's owner may have that still in its batch. */
+	if (!irqs_disabled())
+		on_each_cpu(flush_batch, NULL, true);
 	for (i = 0; i < entries; i += PAGE_SIZE / LDT_ENTRY_SIZE) {
 		pte_t *pte = lookup_address((unsigned long)(ldt + i), &level);
 
@@ -249,9 +258,10 @@ static void pv_load_tls(struct thread_struct *thread, unsigned int cpu)
 	for (i = 0; i < GDT_ENTRY_TLS_ENTRIES; i++) {
 		if (!memcmp(&gdt[GDT_ENTRY_TLS_MIN + i], &thread->tls_array[i], 8))
 			continue;
-		/* The outgoing task's selectors are saved by now; Xen would reload them, and they
-		 * may refer to what is about to change. */
-		loadsegment(fs, 0);
+		/* In a task switch the outgoing task's selectors are saved by now; Xen would reload
+		 * them, and they may refer to what is about to change. */
+		if (paravirt_get_lazy_mode() == PARAVIRT_LAZY_CPU)
+			loadsegment(fs, 0);
 		update_descriptor(&gdt[GDT_ENTRY_TLS_MIN + i], &thread->tls_array[i]);
 	}
 }

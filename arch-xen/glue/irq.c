@@ -13,6 +13,7 @@
 #include "core.h"
 
 #define FIRST_IRQ 16
+#define MAX_PORTS 4096 /* of the 2-level scheme */
 
 static u32 port_of(struct irq_data *data)
 {
@@ -58,7 +59,7 @@ DEFINE_IDTENTRY_SYSVEC(xen_pv_evtchn_do_upcall)
 /* The irq of a port that is delivered to `cpu`; 0: none left. */
 static unsigned int port_to_irq(u32 port, unsigned int cpu, irq_flow_handler_t flow)
 {
-	int irq = irq_alloc_desc_from(FIRST_IRQ, -1);
+	int irq = port < MAX_PORTS ? irq_alloc_desc_from(FIRST_IRQ, -1) : -ERANGE;
 
 	if (irq < 0)
 		return 0;
@@ -75,26 +76,33 @@ static void forget_port(u32 port, unsigned int irq)
 	irq_free_desc(irq);
 }
 
-static unsigned int percpu_irq(int port, unsigned int cpu, irqreturn_t (*handler)(int, void *),
-			       const char *name)
+static int percpu_irq(int port, unsigned int cpu, irqreturn_t (*handler)(int, void *),
+		      const char *name)
 {
 	unsigned int irq;
+	int err = -ENOSPC;
 
 	if (port < 0)
-		panic("Xen: no port for %s on vCPU %u: %d", name, cpu, port);
+		return port;
 	irq = port_to_irq(port, cpu, handle_percpu_irq);
-	if (!irq || request_irq(irq, handler, IRQF_PERCPU | IRQF_NOBALANCING | IRQF_TIMER, name, NULL))
-		panic("Xen: no irq for %s on vCPU %u", name, cpu);
-	return irq;
+	if (irq)
+		err = request_irq(irq, handler, IRQF_PERCPU | IRQF_NOBALANCING | IRQF_TIMER, name, NULL);
+	if (!err)
+		return irq;
+	if (irq)
+		forget_port(port, irq);
+	xen_close_port(port);
+	return err;
 }
 
-unsigned int xen_virq_to_irq(unsigned int virq, unsigned int cpu, irqreturn_t (*handler)(int, void *),
-			     const char *name)
+/* The irq, or a negative errno. May sleep. */
+int xen_virq_to_irq(unsigned int virq, unsigned int cpu, irqreturn_t (*handler)(int, void *),
+		    const char *name)
 {
 	return percpu_irq(xen_bind_virq(virq, cpu), cpu, handler, name);
 }
 
-unsigned int xen_ipi_to_irq(unsigned int cpu, irqreturn_t (*handler)(int, void *), const char *name)
+int xen_ipi_to_irq(unsigned int cpu, irqreturn_t (*handler)(int, void *), const char *name)
 {
 	return percpu_irq(xen_bind_ipi(cpu), cpu, handler, name);
 }

@@ -20,7 +20,11 @@
 const unsigned long xen_fixmap_l2_slot = FIXMAP_PMD_TOP;
 const unsigned long xen_fixmap_l1_tables = FIXMAP_PMD_NUM;
 
+/* The tables that Xen has loaded: written after it did, so that exit_tables() can rely on it. */
 static DEFINE_PER_CPU(unsigned long, xen_cr3);
+
+/* The domain may have more vCPUs than Linux has bits for. */
+bool xen_more_vcpus;
 
 /* ---- asked by core/ ---- */
 
@@ -108,13 +112,16 @@ static void leave(void *mm)
 	xen_core_flush();
 }
 
-/* A CPU may still idle on these tables lazily; Xen unpins them only when none does. */
+static bool uses_tables(int cpu, void *mm)
+{
+	return per_cpu(xen_cr3, cpu) == __pa(((struct mm_struct *)mm)->pgd);
+}
+
+/* A CPU may still idle on these tables lazily, or be on its way from them with its bit in
+ * mm_cpumask() cleared already; Xen unpins them only when none has them loaded. */
 static void exit_tables(struct mm_struct *mm)
 {
-	on_each_cpu_mask(mm_cpumask(mm), leave, mm, true);
-	preempt_disable();
-	leave(mm);
-	preempt_enable();
+	on_each_cpu_cond_mask(uses_tables, leave, mm, true, cpu_online_mask);
 	xen_unpin(mm, l4_pfn(mm), glue_user_l4_pfn(l4_pfn(mm)));
 }
 
@@ -128,8 +135,8 @@ static void write_tables(unsigned long cr3)
 	u64 pfn = (cr3 & CR3_ADDR_MASK) >> PAGE_SHIFT;
 	u64 user = cr3 == __pa_symbol(init_top_pgt) ? 0 : glue_user_l4_pfn(pfn);
 
-	this_cpu_write(xen_cr3, cr3);
 	xen_load_tables(pfn, user);
+	this_cpu_write(xen_cr3, cr3);
 }
 
 /* ---- tables ---- */
@@ -192,7 +199,7 @@ static void flush_multi(const struct cpumask *cpus, const struct flush_tlb_info 
 
 	cpumask_and(&online, cpus, cpu_online_mask);
 	if (!cpumask_empty(&online))
-		xen_flush_tlb_mask(&online, info->end != TLB_FLUSH_ALL &&
+		xen_flush_tlb_mask(xen_more_vcpus ? NULL : &online, info->end != TLB_FLUSH_ALL &&
 				   info->end - info->start <= PAGE_SIZE, info->start);
 }
 

@@ -6,6 +6,7 @@
 #include <linux/sched/task_stack.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
+#include <asm/apic.h>
 #include <asm/cpu.h>
 #include <asm/desc.h>
 #include <asm/processor.h>
@@ -23,7 +24,8 @@
 
 asmlinkage void cpu_bringup_and_idle(void);
 
-static cpumask_t prepared, initialised;
+static DEFINE_PER_CPU(int, ipi_irq);
+static cpumask_t initialised;
 
 static irqreturn_t ipi_interrupt(int irq, void *unused)
 {
@@ -68,6 +70,16 @@ static void send_call_single(int cpu)
 	xen_send_ipi(cpu, REASON_CALL_SINGLE);
 }
 
+/* The one thing that Linux asks of an APIC here: backtraces of other CPUs. */
+static void send_nmi(const struct cpumask *mask, int vector)
+{
+	unsigned int cpu;
+
+	if (vector == NMI_VECTOR)
+		for_each_cpu_and(cpu, mask, cpu_online_mask)
+			xen_vcpu_nmi(cpu);
+}
+
 static void stop_others(int wait)
 {
 	unsigned int cpu, patience;
@@ -84,9 +96,14 @@ static void stop_others(int wait)
 /* In a state of the hotplug machine where allocating an irq may sleep. */
 static int prepare_cpu(unsigned int cpu)
 {
-	if (cpumask_test_and_set_cpu(cpu, &prepared))
-		return 0;
-	xen_ipi_to_irq(cpu, ipi_interrupt, "ipi");
+	int irq;
+
+	if (!per_cpu(ipi_irq, cpu)) {
+		irq = xen_ipi_to_irq(cpu, ipi_interrupt, "ipi");
+		if (irq < 0)
+			return irq;
+		per_cpu(ipi_irq, cpu) = irq;
+	}
 	return xen_clockevent_prepare(cpu);
 }
 
@@ -108,7 +125,9 @@ static void __init prepare_cpus(unsigned int max_cpus)
 	smp_prepare_cpus_common();
 	cpu_data(0).x86_max_cores = 1;
 	speculative_store_bypass_ht_init();
-	prepare_cpu(0);
+	if (prepare_cpu(0))
+		panic("Xen: no interrupts for the boot CPU");
+	apic->send_IPI_mask = send_nmi;
 
 	for_each_possible_cpu(cpu) {
 		if (cpu >= max(max_cpus, 1u))
@@ -167,6 +186,7 @@ static int initialise(unsigned int cpu, struct task_struct *idle)
 static int cpu_up_xen(unsigned int cpu, struct task_struct *idle)
 {
 	int err = common_cpu_up(cpu, idle);
+	unsigned long deadline;
 
 	if (err)
 		return err;
@@ -176,14 +196,19 @@ static int cpu_up_xen(unsigned int cpu, struct task_struct *idle)
 	xen_vcpu_info_setup(cpu);
 	xen_mmu_secondary(cpu);
 	cpumask_set_cpu(cpu, cpu_callout_mask); /* cpu_init() on the new one waits for it */
-	if (!cpumask_test_and_set_cpu(cpu, &initialised)) {
+	if (!cpumask_test_cpu(cpu, &initialised)) {
 		err = initialise(cpu, idle);
 		if (err)
 			return err;
+		cpumask_set_cpu(cpu, &initialised);
 	}
 	err = xen_vcpu_up(cpu);
-	while (!err && !cpu_online(cpu))
+	deadline = jiffies + 30 * HZ;
+	while (!err && !cpu_online(cpu)) {
 		xen_yield();
+		if (time_after(jiffies, deadline))
+			err = -ETIMEDOUT;
+	}
 	return err;
 }
 
@@ -219,6 +244,7 @@ static void __init count_vcpus(unsigned int early)
 
 	if (early)
 		return;
+	xen_more_vcpus = xen_vcpu_is_up(NR_CPUS) >= 0;
 	num_processors = 0;
 	for (cpu = 0; cpu < nr_cpu_ids && xen_vcpu_is_up(cpu) >= 0; cpu++) {
 		num_processors++;

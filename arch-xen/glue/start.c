@@ -2,6 +2,7 @@
 /* From Xen's entry to start_kernel(), the platform's hooks, and the end of the domain. */
 #include <linux/kernel.h>
 #include <linux/memblock.h>
+#include <linux/panic.h>
 #include <linux/panic_notifier.h>
 #include <linux/pm.h>
 #include <linux/reboot.h>
@@ -12,6 +13,7 @@
 #include <asm/fixmap.h>
 #include <asm/hypervisor.h>
 #include <asm/i8259.h>
+#include <asm/iommu.h>
 #include <asm/idtentry.h>
 #include <asm/desc.h>
 #include <asm/paravirt.h>
@@ -58,9 +60,11 @@ static void restart(char *command)
 	xen_arch_shutdown(SHUTDOWN_REBOOT);
 }
 
+static unsigned int emergency_reason = SHUTDOWN_REBOOT;
+
 static void emergency_restart_xen(void)
 {
-	xen_arch_shutdown(SHUTDOWN_REBOOT);
+	xen_arch_shutdown(emergency_reason);
 }
 
 static void poweroff(void)
@@ -75,8 +79,10 @@ static void stop(void)
 
 static int on_panic(struct notifier_block *block, unsigned long event, void *message)
 {
-	/* The log has been flushed to the console, and the toolstack decides what happens next. */
-	xen_arch_shutdown(SHUTDOWN_CRASH);
+	/* Linux flushes the log and then restarts; the toolstack decides what that means. */
+	emergency_reason = SHUTDOWN_CRASH;
+	if (panic_timeout == 0)
+		panic_timeout = -1;
 	return NOTIFY_DONE;
 }
 
@@ -100,7 +106,11 @@ static void __init machine_ops_init(void)
 
 static void __init arch_setup(void)
 {
-	xen_register_callbacks();
+	/* Without the entry, 32-bit programs must not be told of the instruction. */
+	if (!xen_register_callbacks()) {
+		setup_clear_cpu_cap(X86_FEATURE_SYSENTER32);
+		setup_clear_cpu_cap(X86_FEATURE_SYSCALL32);
+	}
 	xen_console_early_init();
 	xen_set_default_idle();
 	machine_ops_init();
@@ -143,6 +153,7 @@ static void __init platform_init(void)
 	x86_platform.realmode_reserve = x86_init_noop;
 	x86_platform.realmode_init = x86_init_noop;
 	legacy_pic = &null_legacy_pic;
+	no_iommu = 1; /* there is no DMA to bounce, whatever the size of memory */
 }
 
 /* What the machine has and a PV guest cannot use. */

@@ -87,8 +87,9 @@ static irqreturn_t timer_interrupt(int irq, void *unused)
 int xen_clockevent_prepare(unsigned int cpu)
 {
 	struct clock_event_device *device = per_cpu_ptr(&clock_event, cpu);
+	int irq;
 
-	if (device->irq)
+	if (device->irq > 0)
 		return 0;
 	device->name = "xen";
 	device->features = CLOCK_EVT_FEAT_ONESHOT;
@@ -96,7 +97,10 @@ int xen_clockevent_prepare(unsigned int cpu)
 	device->cpumask = cpumask_of(cpu);
 	device->set_next_event = set_next_event;
 	device->set_state_shutdown = timer_stop;
-	device->irq = xen_virq_to_irq(VIRQ_TIMER, cpu, timer_interrupt, "timer");
+	irq = xen_virq_to_irq(VIRQ_TIMER, cpu, timer_interrupt, "timer");
+	if (irq < 0)
+		return irq;
+	device->irq = irq;
 	return 0;
 }
 
@@ -109,7 +113,8 @@ void xen_clockevent_start(void)
 static void __init timer_init(void)
 {
 	clocksource_register_hz(&xen_clocksource, NSEC_PER_SEC);
-	xen_clockevent_prepare(0);
+	if (xen_clockevent_prepare(0))
+		panic("Xen: no timer for the boot CPU");
 	xen_clockevent_start();
 }
 

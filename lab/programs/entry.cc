@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// Runs in the guest's user space and shows that every way into the kernel and back works as it does on
-// hardware: system calls, exceptions, bad selectors, descriptor tables, ports. Reports TAP.
+// Runs in the guest's user space and shows that every way into the kernel and back works as it does
+// on hardware: system calls, exceptions, bad selectors, descriptor tables, ports. Reports TAP.
 #include <asm/ldt.h>
 #include <initializer_list>
 #include <sched.h>
@@ -71,12 +71,12 @@ bool syscall_keeps_registers()
         register uint64_t r12 asm("r12") = 0xcccccccccccccccc;
         uint64_t pid = SYS_getpid, di = 1, si = 2, dx = 3;
         asm volatile("syscall"
-                     : "+a"(pid), "+D"(di), "+S"(si), "+d"(dx), "+r"(r8), "+r"(r9), "+r"(r10), "+r"(r12)
+                     : "+a"(pid), "+D"(di), "+S"(si), "+d"(dx), "+r"(r8), "+r"(r9), "+r"(r10),
+                       "+r"(r12)
                      :
                      : "rcx", "r11", "memory");
-        ok = ok && pid == expected && di == 1 && si == 2 && dx == 3 &&
-             r8 == 0x8888888888888888 && r9 == 0x9999999999999999 && r10 == 0xaaaaaaaaaaaaaaaa &&
-             r12 == 0xcccccccccccccccc;
+        ok = ok && pid == expected && di == 1 && si == 2 && dx == 3 && r8 == 0x8888888888888888 &&
+             r9 == 0x9999999999999999 && r10 == 0xaaaaaaaaaaaaaaaa && r12 == 0xcccccccccccccccc;
     }
     return ok;
 }
@@ -95,8 +95,14 @@ bool selectors_seen()
     return (cs & 3) == 3 && (ss & 3) == 3;
 }
 
-bool undefined_instruction() { return signal_of([] { asm volatile("ud2"); }) == SIGILL; }
-bool breakpoint() { return signal_of([] { asm volatile("int3"); }) == SIGTRAP; }
+bool undefined_instruction()
+{
+    return signal_of([] { asm volatile("ud2"); }) == SIGILL;
+}
+bool breakpoint()
+{
+    return signal_of([] { asm volatile("int3"); }) == SIGTRAP;
+}
 
 bool division()
 {
@@ -168,8 +174,12 @@ bool single_step_over_a_system_call()
 
 bool bad_selector_in_a_register()
 {
-    return signal_of([] { asm volatile("mov %0, %%fs" : : "r"(0x7f3)); }) == SIGSEGV &&
-           signal_of([] { asm volatile("mov %0, %%es" : : "r"(0x7f3)); }) == SIGSEGV;
+    return signal_of([] {
+               asm volatile("mov %0, %%fs" : : "r"(0x7f3));
+           }) == SIGSEGV &&
+           signal_of([] {
+               asm volatile("mov %0, %%es" : : "r"(0x7f3));
+           }) == SIGSEGV;
 }
 
 void spoil_cs(int, siginfo_t *, void *context)
@@ -220,7 +230,8 @@ int set_ldt(unsigned entry, void *base)
 
 bool local_descriptor_table()
 {
-    void *low = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+    void *low =
+        mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
     if (low == MAP_FAILED)
         return false;
     *static_cast<uint32_t *>(low) = 0x1d71d7;
@@ -245,6 +256,28 @@ bool local_descriptor_table()
             return false;
     }
     return true;
+}
+
+// A change of thread-local descriptors leaves the caller's own segments alone.
+bool thread_area_keeps_segments()
+{
+    auto *descriptor = static_cast<struct user_desc *>(mmap(
+        nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0));
+    if (descriptor == MAP_FAILED)
+        return false;
+    *descriptor = {};
+    descriptor->entry_number = ~0u;
+    descriptor->limit = 0xfff;
+    descriptor->seg_32bit = 1;
+    descriptor->useable = 1;
+    uint64_t before, after;
+    long result = 243; // set_thread_area in the 32-bit table
+    // glibc's thread block starts with its own address.
+    asm volatile("mov %%fs:0, %0" : "=r"(before));
+    asm volatile("int $0x80" : "+a"(result) : "b"(descriptor) : "memory", "r8", "r9", "r10", "r11");
+    return result == 0 && signal_of([&] { asm volatile("mov %%fs:0, %0"
+                                                       : "=r"(after)); }) == 0 &&
+           before == after;
 }
 
 bool ports_fault()
@@ -280,7 +313,8 @@ bool ports_do_not_leak()
 
 bool huge_pages_are_refused()
 {
-    void *p = mmap(nullptr, 2 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+    void *p = mmap(nullptr, 2 << 20, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
     return p == MAP_FAILED;
 }
 
@@ -349,6 +383,7 @@ const Test tests[] = {
     {"return to a bad code segment", return_to_a_bad_code_segment},
     {"return to a non-canonical address", return_to_a_non_canonical_address},
     {"local descriptor table, small and large", local_descriptor_table},
+    {"set_thread_area keeps the segments", thread_area_keeps_segments},
     {"ports fault", ports_fault},
     {"port permission does not leak between tasks", ports_do_not_leak},
     {"huge pages are refused", huge_pages_are_refused},

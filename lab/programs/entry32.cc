@@ -78,6 +78,27 @@ bool thread_local_segment()
     return true;
 }
 
+u32 set_area(u32 *base)
+{
+    UserDesc descriptor = {~0u, reinterpret_cast<u32>(base), 0xfffff, 0x51};
+    return int80(243, reinterpret_cast<long>(&descriptor)) == 0 ? descriptor.entry << 3 | 3 : 0;
+}
+
+// A second descriptor leaves the register that holds the first one alone.
+bool second_segment()
+{
+    static u32 first = 0xf1f1f1f1, second = 0xf2f2f2f2;
+    u32 selector = set_area(&first);
+    asm volatile("mov %0, %%fs" : : "r"(selector));
+    if (selector == 0 || set_area(&second) == 0)
+        return false;
+    u32 seen, value = 0;
+    asm volatile("mov %%fs, %0" : "=r"(seen));
+    if ((seen & 0xffff) == selector)
+        asm volatile("mov %%fs:0, %0" : "=r"(value));
+    return value == first;
+}
+
 } // namespace
 
 extern "C" [[noreturn]] void start_here(u32 *stack)
@@ -89,7 +110,7 @@ extern "C" [[noreturn]] void start_here(u32 *stack)
         if (p[0] == 32) // AT_SYSINFO
             vsyscall_entry = p[1];
     }
-    print("1..5\n");
+    print("1..6\n");
     long pid = int80(20);
     check(pid > 0, "int 0x80 from 32-bit code");
     check(registers_survive(), "registers survive it");
@@ -99,9 +120,11 @@ extern "C" [[noreturn]] void start_here(u32 *stack)
         same = fast(20) == pid;
     check(same, "the fast entry answers the same");
     check(thread_local_segment(), "a segment of its own survives switches");
+    check(second_segment(), "a second one leaves the first alone");
     int80(1, failed != 0);
     for (;;) {
     }
 }
 
-asm(".globl _start\n_start: mov %esp, %eax\n and $-16, %esp\n sub $12, %esp\n push %eax\n call start_here\n");
+asm(".globl _start\n_start: mov %esp, %eax\n and $-16, %esp\n sub $12, %esp\n push %eax\n call "
+    "start_here\n");

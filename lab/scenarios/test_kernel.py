@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT OR GPL-2.0-only
+"""The kernel's own ways: hot plug, an initial RAM disk, backtraces of all processors, a crash."""
+
+import pathlib
+import stat
+
+import pytest
+
+from lab import images
+
+HELLO = b"""#!/bin/busybox sh
+/bin/busybox echo initial-RAM-disk-runs
+/bin/busybox poweroff -f
+"""
+
+
+def test_hot_plug_of_a_disk(world, dom0):
+    """A disk comes and goes while the guest runs, three times, under the same name."""
+    guest = world.guest()
+    dom0.run("truncate -s 32M /root/plug.img", check=True)
+    for _ in range(3):
+        dom0.run("xl block-attach xendemo file:/root/plug.img xvdp w", timeout=60, check=True)
+        guest.run("for i in $(seq 100); do [ -b /dev/xvdp ] && break; sleep 0.1; done; "
+                  "mke2fs -q -F /dev/xvdp && mount /dev/xvdp /mnt && echo here > /mnt/file && umount /mnt",
+                  check=True)
+        dom0.run("xl block-detach xendemo xvdp", timeout=60, check=True)
+        guest.run("for i in $(seq 100); do [ -b /dev/xvdp ] || exit 0; sleep 0.1; done; exit 1",
+                  check=True)
+    assert dom0.run("e2fsck -fn /root/plug.img; rm /root/plug.img").rc == 0
+
+
+def test_hot_plug_of_a_network_interface(world, dom0):
+    guest = world.guest()
+    for _ in range(2):
+        dom0.run("xl network-attach xendemo mac=00:16:3e:77:00:09 bridge=xenbr0", timeout=60, check=True)
+        guest.run("for i in $(seq 300); do ip -4 -o addr | grep -q 'enX1 .*10.77.0' && exit 0; "
+                  "sleep 0.1; done; ip addr; exit 1", check=True)
+        dom0.run("xl network-detach xendemo 1", timeout=60, check=True)
+        guest.run("for i in $(seq 100); do [ -e /sys/class/net/enX1 ] || exit 0; sleep 0.1; done; exit 1",
+                  check=True)
+
+
+@pytest.mark.allow_log("Call Trace", "Kernel panic", "not syncing", "crash")
+def test_initial_ram_disk(world, dom0):
+    archive = images.Cpio()
+    archive.add("bin", stat.S_IFDIR | 0o755)
+    archive.add("init", stat.S_IFREG | 0o755, HELLO)
+    archive.add("bin/busybox", stat.S_IFREG | 0o755,
+                pathlib.Path("/bin/busybox").read_bytes())
+    archive.add("dev", stat.S_IFDIR | 0o755)
+    archive.add("dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
+    dom0.put(archive.finish(), "/root/hello.initrd")
+    guest = world.make(ramdisk="/root/hello.initrd", disk=[], vif=[], memory=128)
+    guest.create()
+    guest.expect("initial-RAM-disk-runs", 90)
+    guest.wait_gone()
+
+
+@pytest.mark.allow_log("Call Trace", "NMI backtrace")
+def test_backtraces_of_all_processors(world):
+    """The magic key l, which reaches the other processors by NMI."""
+    guest = world.guest()
+    guest.run("dmesg -C; echo l > /proc/sysrq-trigger; sleep 1", timeout=40)
+    out = guest.run("dmesg; dmesg -C").out
+    for cpu in range(2):
+        assert f"NMI backtrace for cpu {cpu}" in out, out
+
+
+@pytest.mark.allow_log("Call Trace", "Kernel panic", "not syncing", "crash", "Oops", "RIP", "sysrq",
+                       r"\bBUG\b")
+def test_crash_is_reported(world, dom0):
+    """A panic leaves its last words on the console, and the toolstack hears of a crash."""
+    guest = world.make(on_crash="preserve")
+    guest.boot()
+    guest.send("sync; echo c > /proc/sysrq-trigger\n")
+    guest.expect("Kernel panic - not syncing: sysrq triggered crash", 30)
+    for _ in range(60):
+        state = dom0.run("sleep 0.5; xl list xendemo").out.splitlines()[1].split()[4]
+        if state[4] == "c":
+            break
+    assert state[4] == "c"
+    guest.destroy()
+    assert dom0.run("e2fsck -p /dev/vdb", timeout=120).rc in (0, 1)
