@@ -129,11 +129,19 @@ Result<Backend> read_backend(const char *nodename)
     return backend;
 }
 
+// Did xenstored say that a key is not there, is nonsense, or is not for us? Otherwise nobody knows
+// what it holds, and it has to be read again later.
+bool is_answer(Error error)
+{
+    return error == Error::no_entry || error == Error::invalid || error == Error::too_big ||
+           error == Error::access;
+}
+
 // What the backend's directory says. Errors other than no_entry: there was no answer.
 Result<XenbusState> read_backend_state(const Device &device)
 {
     const Result<uint64_t> state = xenstore::read_number({}, device.backend.path, "state");
-    if (state.error() == Error::invalid)
+    if (state.error() != Error::no_entry && is_answer(state.error()))
         return XenbusState::unknown;
     if (!state.ok())
         return state.error();
@@ -143,14 +151,16 @@ Result<XenbusState> read_backend_state(const Device &device)
 }
 
 // A backend that has closed, or has no state, is finished unless it says that it stays online: then
-// it is being restarted, and the driver may wait for it.
-bool is_finished(const Device &device, const Result<XenbusState> &state)
+// it is being restarted, and the driver may wait for it. An error: there was no answer.
+Result<bool> is_finished(const Device &device, const Result<XenbusState> &state)
 {
-    const bool closed =
-        state.ok() ? state.value() == XenbusState::closed : state.error() == Error::no_entry;
-    if (!closed)
+    if (!state.ok() && state.error() != Error::no_entry)
+        return state.error();
+    if (state.ok() && state.value() != XenbusState::closed)
         return false;
     const Result<uint64_t> online = xenstore::read_number({}, device.backend.path, "online");
+    if (!online.ok() && !is_answer(online.error()))
+        return online.error();
     return online.ok() ? online.value() == 0 : online.error() == Error::no_entry;
 }
 
@@ -186,8 +196,8 @@ Device *find(const char *type, uint32_t id)
 // Is the directory or key not there, or nonsense? Otherwise there was no answer.
 bool is_absent(Error error)
 {
-    incomplete |= error == Error::timed_out;
-    return error == Error::no_entry || error == Error::invalid;
+    incomplete |= !is_answer(error);
+    return error == Error::no_entry || error == Error::invalid || error == Error::too_big;
 }
 
 // Fills `device` in and hands it to the kernel. A backend that is finished is not waited for: if it
@@ -202,12 +212,16 @@ Status start(Device &device, const char *type, uint32_t id, const Backend &backe
         .number(id);
     device.id = id;
     device.backend = backend;
-    if (is_finished(device, read_backend_state(device)))
+    if (const auto finished = is_finished(device, read_backend_state(device));
+        finished.ok() && finished.value())
         return Error::no_device;
     device.state_watch.path = TRY(join_path(device.backend.path, "state"));
     device.state_watch.changed = backend_state_changed;
     device.state_watch.context = &device;
-    TRY(xenstore::watch(device.state_watch));
+    if (const Status watched = xenstore::watch(device.state_watch); !watched.ok()) {
+        incomplete |= !is_answer(watched.error());
+        return watched;
+    }
     const int rc = xenbus_port_add(&device, device.nodename, device.type, id, device.backend.path,
                                    device.backend.domain);
     if (rc) {
@@ -323,7 +337,7 @@ extern "C" void xenbus_core_scan()
     incomplete = false;
     if (const Status status = types.load("device"); !status.ok() && !is_absent(status.error())) {
         if (incomplete)
-            xenbus_port_kick_scan();
+            xenbus_port_kick_scan_later();
         return;
     }
     for (const char *type = types.first(); type; type = types.after(type))
@@ -334,7 +348,7 @@ extern "C" void xenbus_core_scan()
             xenbus_port_kick(device);
     }
     if (incomplete)
-        xenbus_port_kick_scan();
+        xenbus_port_kick_scan_later();
 }
 
 extern "C" void xenbus_core_step(xenbus_core_device *device)
@@ -342,12 +356,13 @@ extern "C" void xenbus_core_step(xenbus_core_device *device)
     if (device->life.load() != live)
         return;
     const Result<XenbusState> state = read_backend_state(*device);
-    if (device->gone.load() || is_finished(*device, state)) {
+    const Result<bool> finished = is_finished(*device, state);
+    if (device->gone.load() || (finished.ok() && finished.value())) {
         end(*device);
         return;
     }
-    if (state.error() == Error::timed_out) {
-        xenbus_port_kick(device);
+    if (!finished.ok()) {
+        xenbus_port_kick_later(device);
         return;
     }
     const unsigned now = state.ok() ? static_cast<unsigned>(state.value()) : 0;

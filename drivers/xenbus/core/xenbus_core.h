@@ -82,6 +82,10 @@ int xenbus_port_deliver(struct xenbus_core_device *device, unsigned state);
 void xenbus_port_kick(struct xenbus_core_device *device);
 void xenbus_port_kick_scan(void);
 
+/* The same after a second or so, for want of an answer now. */
+void xenbus_port_kick_later(struct xenbus_core_device *device);
+void xenbus_port_kick_scan_later(void);
+
 /* The frames of the grant table, mapped side by side, or NULL. Sleeps. */
 void *xenbus_port_map_frames(const uint64_t *frames, unsigned count);
 

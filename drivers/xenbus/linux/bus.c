@@ -17,7 +17,7 @@
 
 struct node {
 	struct xenbus_device xdev;
-	struct work_struct work;
+	struct delayed_work work;
 	char core[] __aligned(8);
 };
 
@@ -138,7 +138,7 @@ void xenbus_driver_unregister(struct xenbus_driver *driver)
 
 static void step(struct work_struct *work)
 {
-	struct node *node = container_of(work, struct node, work);
+	struct node *node = container_of(to_delayed_work(work), struct node, work);
 
 	xenbus_core_step((struct xenbus_core_device *)node->core);
 	put_device(&node->xdev.dev);
@@ -155,7 +155,7 @@ struct xenbus_core_device *xenbus_port_allocate(void)
 
 	if (!node)
 		return NULL;
-	INIT_WORK(&node->work, step);
+	INIT_DELAYED_WORK(&node->work, step);
 	device_initialize(&node->xdev.dev);
 	node->xdev.dev.bus = &xen_bus;
 	node->xdev.dev.release = release;
@@ -214,7 +214,16 @@ void xenbus_port_kick(struct xenbus_core_device *device)
 
 	/* A queued step holds the device. */
 	get_device(&node->xdev.dev);
-	if (!queue_work(bus_work, &node->work))
+	if (mod_delayed_work(bus_work, &node->work, 0))
+		put_device(&node->xdev.dev);
+}
+
+void xenbus_port_kick_later(struct xenbus_core_device *device)
+{
+	struct node *node = core_to_node(device);
+
+	get_device(&node->xdev.dev);
+	if (!queue_delayed_work(bus_work, &node->work, HZ))
 		put_device(&node->xdev.dev);
 }
 
@@ -228,6 +237,11 @@ void xenbus_port_kick_scan(void)
 {
 	/* The watch reports every write below the devices' directory: let a few come together. */
 	queue_delayed_work(bus_work, &scan_work, msecs_to_jiffies(10));
+}
+
+void xenbus_port_kick_scan_later(void)
+{
+	queue_delayed_work(bus_work, &scan_work, HZ);
 }
 
 void *xenbus_port_map_frames(const uint64_t *frames, unsigned int count)

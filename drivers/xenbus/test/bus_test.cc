@@ -16,6 +16,22 @@ protected:
         ASSERT_EQ(xenbus_core_start_bus(), 0);
         kernel_.run();
     }
+    static bool is_read(const std::vector<uint8_t> &message) { return message[0] == 2; }
+    static void make_error(std::vector<uint8_t> &message, const std::string &error)
+    {
+        message.resize(16);
+        message[0] = 16;
+        message[12] = static_cast<uint8_t>(error.size() + 1);
+        message[13] = 0;
+        message.insert(message.end(), error.c_str(), error.c_str() + error.size() + 1);
+    }
+    static void fail_reads(const std::string &error)
+    {
+        sim::store::filter_replies([error](std::vector<uint8_t> &message) {
+            if (is_read(message))
+                make_error(message, error);
+        });
+    }
     void set_state(const std::string &type, const std::string &id, const std::string &state)
     {
         sim::store::write(backend(type, id) + "/state", state);
@@ -245,11 +261,96 @@ TEST_F(Bus, KeepsDevicesWhileXenstoredIsSilent)
     for (const auto &[core, device] : kernel_.devices)
         xenbus_core_step(core);
     EXPECT_EQ(kernel_.present_count(), 1u);
-    EXPECT_TRUE(kernel_.scan_kicked); // to be repeated
+    EXPECT_TRUE(kernel_.scan_kicked_later); // to be repeated
     sim::store::answer(true);
     kernel_.run();
     ASSERT_EQ(kernel_.present_count(), 1u);
     EXPECT_EQ(kernel_.present("vbd-51713")->states, States{4});
+}
+
+// An xenstored in trouble says nothing about the backend.
+TEST_F(Bus, AsksAgainWhereThereWasNoAnswer)
+{
+    plug("vbd", "51713", 4);
+    start();
+    FakeDevice *disk = kernel_.present("vbd-51713");
+    ASSERT_NE(disk, nullptr);
+    States expected{4};
+    unsigned state = 5;
+    for (const std::string error : {"ENOMEM", "EAGAIN", "EIO", "ENOSPC", "EBUSY", "what"}) {
+        fail_reads(error);
+        set_state("vbd", "51713", std::to_string(state));
+        EXPECT_EQ(disk->states, expected) << error;
+        EXPECT_TRUE(kernel_.kicked_later.contains(kernel_.devices.begin()->first)) << error;
+        sim::store::filter_replies({});
+        kernel_.run();
+        expected.push_back(state);
+        EXPECT_EQ(disk->states, expected) << error;
+        state ^= 1; // 4, 5
+    }
+}
+
+// The stream starts over in the middle of an answer.
+TEST_F(Bus, AsksAgainAfterTheStreamBroke)
+{
+    plug("vbd", "51713", 4);
+    start();
+    bool once = true;
+    sim::store::filter_replies([&](std::vector<uint8_t> &message) {
+        if (is_read(message) && std::exchange(once, false))
+            message[4] ^= 0x80; // the request's id
+    });
+    set_state("vbd", "51713", "5");
+    kernel_.run();
+    EXPECT_FALSE(once);
+    ASSERT_NE(kernel_.present("vbd-51713"), nullptr);
+    EXPECT_EQ(kernel_.present("vbd-51713")->states, (States{4, 5}));
+}
+
+TEST_F(Bus, AsksAgainWhetherTheBackendStays)
+{
+    plug("vbd", "51713", 4);
+    start();
+    sim::store::write(backend("vbd", "51713") + "/online", "0");
+    unsigned reads = 0;
+    sim::store::filter_replies([&](std::vector<uint8_t> &message) {
+        if (is_read(message) && ++reads == 2) // state, online
+            make_error(message, "ENOMEM");
+    });
+    set_state("vbd", "51713", "6");
+    kernel_.run();
+    EXPECT_EQ(kernel_.present_count(), 0u);
+}
+
+TEST_F(Bus, ScansAgainWhereThereWasNoAnswer)
+{
+    start();
+    fail_reads("ENOMEM");
+    plug("vbd", "51713", 4);
+    kernel_.run();
+    EXPECT_EQ(kernel_.present_count(), 0u);
+    EXPECT_TRUE(kernel_.scan_kicked_later);
+    sim::store::filter_replies({});
+    kernel_.run();
+    EXPECT_EQ(kernel_.present_count(), 1u);
+    EXPECT_FALSE(kernel_.scan_kicked_later);
+}
+
+// That is an answer: it stays the same until somebody writes.
+TEST_F(Bus, DoesNotAskAgainWhereItMayNotLook)
+{
+    plug("vbd", "51713", 4);
+    start();
+    FakeDevice *disk = kernel_.present("vbd-51713");
+    ASSERT_NE(disk, nullptr);
+    fail_reads("EACCES");
+    set_state("vbd", "51713", "5");
+    EXPECT_EQ(disk->states, (States{4, 0}));
+    EXPECT_TRUE(kernel_.kicked_later.empty());
+    sim::store::filter_replies({});
+    set_state("vbd", "51713", std::string(2000, '4'));
+    EXPECT_EQ(disk->states, (States{4, 0}));
+    EXPECT_TRUE(kernel_.kicked_later.empty());
 }
 
 TEST_F(Bus, IgnoresTheDriversOwnKeys)

@@ -26,6 +26,8 @@ std::string name_of(const FakeDevice &device)
 
 void FakeKernel::run()
 {
+    kicked.merge(std::exchange(kicked_later, {}));
+    scan_kicked |= std::exchange(scan_kicked_later, false);
     do {
         sim::run();
         if (scan_kicked) {
@@ -76,6 +78,7 @@ void BusTest::SetUp()
 // The core's list of devices outlives a test, so each test ends with an empty directory.
 void BusTest::TearDown()
 {
+    sim::store::filter_replies({});
     sim::store::answer(true);
     sim::store::remove(sim::guest_home + "/device");
     kernel_.scan_kicked = true;
@@ -168,5 +171,7 @@ int xenbus_port_deliver(xenbus_core_device *device, unsigned state)
 }
 
 void xenbus_port_kick(xenbus_core_device *device) { kernel->kicked.insert(device); }
+void xenbus_port_kick_later(xenbus_core_device *device) { kernel->kicked_later.insert(device); }
 void xenbus_port_kick_scan() { kernel->scan_kicked = true; }
+void xenbus_port_kick_scan_later() { kernel->scan_kicked_later = true; }
 void xenbus_port_kick_control() { kernel->controls++; }

@@ -31,7 +31,8 @@ public:
     bool out_of_memory = false;
     unsigned scans = 0, controls = 0, added = 0, removed = 0;
 
-    // Runs whatever was kicked, xenstored and the watches, until nothing happens any more.
+    // A while has passed. Runs whatever was kicked, xenstored and the watches, until nothing
+    // happens any more.
     void run();
     // The one present device of this name ("vbd-51713"), or null.
     FakeDevice *present(const std::string &name);
@@ -39,8 +40,8 @@ public:
     // A driver that comes late.
     void bind(const std::string &name);
 
-    std::set<xenbus_core_device *> kicked;
-    bool scan_kicked = false;
+    std::set<xenbus_core_device *> kicked, kicked_later;
+    bool scan_kicked = false, scan_kicked_later = false;
 };
 
 extern FakeKernel *kernel;
