@@ -32,17 +32,21 @@ void Disk::backend_changed(XenbusState backend)
 {
     if (phase_ == Phase::detached)
         return;
-    const XenbusState before = backend_state_;
+    if (backend == XenbusState::init_wait && backend_state_ == backend)
+        return; // nothing new
     backend_state_ = backend;
+    start_wanted_ = false;
     queue_.retry_held();
+    handle(backend);
+}
 
+void Disk::handle(XenbusState backend)
+{
     switch (backend) {
     case XenbusState::initialising:
         restart();
         break;
     case XenbusState::init_wait:
-        if (before == backend)
-            break;
         restart();
         offer();
         break;
@@ -79,11 +83,8 @@ void Disk::restart()
         return shut();
     case Phase::closed:
     case Phase::broken:
-        if (queue_.held()) // by the earlier instance: no ring before it has let go
-            return break_off_held();
-        phase_ = Phase::waiting;
-        write_state(node_.c_str(), XenbusState::initialising).take();
-        pause(false);
+        if (start_again())
+            pause(false);
         return;
     case Phase::waiting:
     case Phase::detached:
@@ -196,21 +197,31 @@ void Disk::shut()
 // start.
 void Disk::reopen()
 {
-    if (phase_ != Phase::closed || !online())
-        return;
-    if (queue_.held())
-        return break_off_held();
+    if (phase_ == Phase::closed && online())
+        start_again();
+}
+
+// No ring before the backend has let go of all pages that it had of the last one: work() comes back
+// to it.
+bool Disk::start_again()
+{
+    if (queue_.held()) {
+        if (phase_ == Phase::closed) {
+            Line line;
+            line.text(node_.c_str()).text(": waiting, the backend's mapped requests are ");
+            log_warning(line.number(queue_.held()));
+        }
+        start_wanted_ = true;
+        return false;
+    }
     phase_ = Phase::waiting;
     write_state(node_.c_str(), XenbusState::initialising).take();
+    return true;
 }
 
 // Until the backend starts again.
 void Disk::break_off()
 {
-    if (phase_ == Phase::broken) {
-        queue_.fail();
-        return;
-    }
     phase_ = Phase::broken;
     close_wanted_ = false;
     queue_.fail();
@@ -218,17 +229,6 @@ void Disk::break_off()
     write_state(node_.c_str(), XenbusState::closing).take();
     paused_ = false;
     blkfront_port_failed(owner_);
-}
-
-// The backend closed or started again, and has not let go of pages that it had of the last ring.
-void Disk::break_off_held()
-{
-    if (phase_ != Phase::broken) {
-        Line line;
-        line.text(node_.c_str()).text(": broken, the backend's mapped requests are ");
-        log_error(line.number(queue_.held()));
-    }
-    break_off();
 }
 
 void Disk::pause(bool drain)
@@ -248,8 +248,14 @@ bool Disk::online() const
 
 void Disk::work()
 {
-    if (phase_ != Phase::detached && queue_.broken() && phase_ != Phase::broken)
+    if (phase_ == Phase::detached)
+        return;
+    if (queue_.broken() && phase_ != Phase::broken)
         break_off();
+    if (start_wanted_ && !queue_.held()) {
+        start_wanted_ = false;
+        handle(backend_state_);
+    }
 }
 
 void Disk::users_left()

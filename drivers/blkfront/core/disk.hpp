@@ -35,7 +35,9 @@ private:
         detached,
     };
 
+    void handle(XenbusState backend);
     void restart();
+    bool start_again();
     void shut();
     void offer();
     Status publish();
@@ -44,7 +46,6 @@ private:
     void close(bool backend_answers);
     void reopen();
     void break_off();
-    void break_off_held();
     void pause(bool drain);
     bool online() const;
 
@@ -56,6 +57,7 @@ private:
     Phase phase_ = Phase::waiting;
     XenbusState backend_state_ = XenbusState::unknown;
     bool paused_ = true;        // the kernel submits nothing
+    bool start_wanted_ = false; // by the backend, once it has let go of the last ring's pages
     bool close_wanted_ = false; // by the backend, once nobody uses the disk any more
     uint32_t sector_size_ = 0;  // of the first connection: must not change
     Queue queue_;

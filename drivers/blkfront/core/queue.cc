@@ -176,9 +176,9 @@ void Queue::on_event(void *context)
             LockGuard guard(queue.lock_);
             queue.take_responses(batch);
         }
+        queue.hand_up(batch);
         if (batch.count == 0)
             return;
-        queue.hand_up(batch);
     }
 }
 
@@ -259,17 +259,15 @@ void Queue::finish_all(blkfront_result result, Batch &batch)
             finish(slot, result, batch);
 }
 
-// The backend broke the protocol, for the first time: says what it did, and fails everything. The
+// The backend broke the protocol, for the first time: notes what it did, and fails everything. The
 // rest needs to sleep, and is left to the control functions.
 void Queue::violation(const char *field, uint64_t value, Batch &batch)
 {
-    Line line;
-    log_error(
-        line.text(node_).text(": broken, the backend's ").text(field).text(" is ").number(value));
+    batch.field = field;
+    batch.value = value;
     broken_.store(1);
     mode_ = Mode::failed;
     finish_all(BLKFRONT_ERROR, batch);
-    blkfront_port_wake(owner_);
 }
 
 void Queue::retry_held()
@@ -286,10 +284,19 @@ void Queue::retry_held()
             pool_.release();
     }
     hand_up(batch);
+    if (!held())
+        blkfront_port_wake(owner_); // a new start may wait for it
 }
 
+// Not under the lock: the log takes its time, and completions submit.
 void Queue::hand_up(const Batch &batch)
 {
+    if (batch.field) {
+        Line line;
+        line.text(node_).text(": broken, the backend's ").text(batch.field).text(" is ");
+        log_error(line.number(batch.value));
+        blkfront_port_wake(owner_);
+    }
     for (unsigned i = 0; i < batch.count; ++i)
         blkfront_port_complete(owner_, batch.entries[i].cookie, batch.entries[i].result);
 }

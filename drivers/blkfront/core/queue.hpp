@@ -56,8 +56,10 @@ private:
         void *cookie = nullptr;
         GrantRef grants[max_segments];
     };
-    // Completions, collected under the lock and handed up without it.
+    // Completions, and what broke the device, collected under the lock and handed up without it.
     struct Batch {
+        const char *field = nullptr;
+        uint64_t value = 0;
         unsigned count = 0;
         struct {
             void *cookie;

@@ -12,6 +12,7 @@
 #include <linux/major.h>
 #include <linux/mutex.h>
 #include <linux/scatterlist.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/workqueue.h>
 #include <asm/xen/arch.h>
@@ -47,10 +48,12 @@ struct vbd_request {
 
 static LIST_HEAD(vbds);
 static DEFINE_MUTEX(vbds_lock);
+static struct workqueue_struct *vbd_wq;	/* memory may be waiting for a disk that reconnects */
 
 /* ---- requests ---- */
 
-static unsigned int map_segments(struct request *rq, struct blkfront_segment *segments)
+/* How many segments; -EIO if one is not of whole sectors, which the limits exclude. */
+static int map_segments(struct request *rq, struct blkfront_segment *segments)
 {
 	struct vbd_request *vr = blk_mq_rq_to_pdu(rq);
 	struct scatterlist *sg;
@@ -59,6 +62,8 @@ static unsigned int map_segments(struct request *rq, struct blkfront_segment *se
 	sg_init_table(vr->sg, ARRAY_SIZE(vr->sg));
 	count = blk_rq_map_sg(rq->q, rq, vr->sg);
 	for_each_sg(vr->sg, sg, count, i) {
+		if ((sg->offset | sg->length) & (SECTOR_SIZE - 1))
+			return -EIO;
 		segments[i].frame = xen_arch_page_to_frame(sg_page(sg));
 		segments[i].first_sector = sg->offset >> SECTOR_SHIFT;
 		segments[i].last_sector = ((sg->offset + sg->length) >> SECTOR_SHIFT) - 1;
@@ -72,6 +77,7 @@ static blk_status_t vbd_queue_rq(struct blk_mq_hw_ctx *hctx, const struct blk_mq
 	struct vbd *vbd = rq->q->queuedata;
 	struct blkfront_segment segments[BLKFRONT_MAX_SEGMENTS];
 	struct blkfront_request request = { .segments = segments, .cookie = rq };
+	int count = 0;
 
 	switch (req_op(rq)) {
 	case REQ_OP_FLUSH:
@@ -81,13 +87,16 @@ static blk_status_t vbd_queue_rq(struct blk_mq_hw_ctx *hctx, const struct blk_mq
 	case REQ_OP_WRITE:
 		request.operation = rq_data_dir(rq) == WRITE ? BLKFRONT_WRITE : BLKFRONT_READ;
 		request.sector = blk_rq_pos(rq);
-		request.segment_count = map_segments(rq, segments);
+		count = map_segments(rq, segments);
 		break;
 	default:
 		return BLK_STS_NOTSUPP;
 	}
 
 	blk_mq_start_request(rq);
+	if (count < 0)
+		return BLK_STS_IOERR;
+	request.segment_count = count;
 	switch (blkfront_submit(vbd->core, &request)) {
 	case 0:
 		return BLK_STS_OK;
@@ -175,7 +184,7 @@ static void vbd_release(struct gendisk *gd, fmode_t mode)
 	struct vbd *vbd = gd->private_data;
 
 	if (!disk_openers(gd))
-		queue_work(system_long_wq, &vbd->work);
+		queue_work(vbd_wq, &vbd->work);
 }
 
 static const struct block_device_operations vbd_fops = {
@@ -308,23 +317,29 @@ void blkfront_port_wake(void *owner)
 {
 	struct vbd *vbd = owner;
 
-	queue_work(system_long_wq, &vbd->work);
+	queue_work(vbd_wq, &vbd->work);
 }
 
 static void vbd_work(struct work_struct *work)
 {
 	struct vbd *vbd = container_of(work, struct vbd, work);
+	unsigned int noio;
 
 	mutex_lock(&vbd->control);
+	noio = memalloc_noio_save();
 	blkfront_work(vbd->core);
 	if (!blkfront_port_in_use(vbd))
 		blkfront_users_left(vbd->core);
+	memalloc_noio_restore(noio);
 	mutex_unlock(&vbd->control);
 }
 
 /* ---- the bus ---- */
 
-/* Reserves the name and the minors; xvda and xvda1, given as disks, exclude each other. */
+/*
+ * Reserves the name and the minors. xvda and xvda1, given as disks, exclude each other, and so do a
+ * number of the extended scheme and an ordinary one of the same name.
+ */
 static int vbd_register(struct vbd *vbd)
 {
 	struct vbd *other;
@@ -332,8 +347,9 @@ static int vbd_register(struct vbd *vbd)
 
 	mutex_lock(&vbds_lock);
 	list_for_each_entry(other, &vbds, list)
-		if (vbd->first_minor < other->first_minor + other->minors &&
-		    other->first_minor < vbd->first_minor + vbd->minors)
+		if ((vbd->first_minor < other->first_minor + other->minors &&
+		     other->first_minor < vbd->first_minor + vbd->minors) ||
+		    !strcmp(vbd->name, other->name))
 			rc = -EBUSY;
 	if (!rc)
 		list_add(&vbd->list, &vbds);
@@ -387,9 +403,13 @@ fail:
 static void vbd_backend_changed(struct xenbus_device *xdev, unsigned int state)
 {
 	struct vbd *vbd = xdev->data;
+	unsigned int noio;
 
+	/* To write dirty pages to this very disk is no way to get memory for reconnecting it. */
 	mutex_lock(&vbd->control);
+	noio = memalloc_noio_save();
 	blkfront_backend_changed(vbd->core, state);
+	memalloc_noio_restore(noio);
 	mutex_unlock(&vbd->control);
 }
 
@@ -439,12 +459,20 @@ static int __init vbd_init(void)
 
 	if (!xen_domain())
 		return 0;
+	vbd_wq = alloc_workqueue("xvd", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
+	if (!vbd_wq)
+		return -ENOMEM;
 	rc = register_blkdev(XENVBD_MAJOR, "xvd");
 	if (rc)
-		return rc;
+		goto no_major;
 	rc = xenbus_driver_register(&vbd_driver);
 	if (rc)
-		unregister_blkdev(XENVBD_MAJOR, "xvd");
+		goto no_bus;
+	return 0;
+no_bus:
+	unregister_blkdev(XENVBD_MAJOR, "xvd");
+no_major:
+	destroy_workqueue(vbd_wq);
 	return rc;
 }
 device_initcall(vbd_init);

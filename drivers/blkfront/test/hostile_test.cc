@@ -199,11 +199,19 @@ TEST_F(Hostile, GrantHeld)
     EXPECT_EQ(backend->frontend_state(), 5u);
     EXPECT_EQ(blkfront_in_flight(disk), 1u);
 
+    // Requests fail meanwhile, they do not wait.
+    EXPECT_EQ(kernel.paused, 0u);
+    EXPECT_EQ(submit(BLKFRONT_FLUSH, 0, {}), -EIO);
+
+    // When it lets go, the new start takes place.
+    backend->automatic = backend->follow_states = true;
     backend->peer().unmap(mapped);
     blkfront_retry_held(disk);
     expect_all_failed();
     EXPECT_EQ(blkfront_in_flight(disk), 0u);
-    expect_healed();
+    pump();
+    EXPECT_EQ(kernel.ready, 2u);
+    expect_working();
 }
 
 TEST_F(Hostile, GrantHeldUntilDetach)

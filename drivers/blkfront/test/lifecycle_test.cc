@@ -220,30 +220,34 @@ TEST_F(Lifecycle, BrokenStaysUntilTheBackendStartsAgain)
     expect_working();
 }
 
-// Requests are in flight, and the backend maps one's page while it goes away without unmapping.
+// A backend that closes while it has a page: no new ring, and no page back, before it lets go.
 TEST_F(Lifecycle, BackendClosesAndKeepsAPage)
 {
     backend->automatic = false;
-    backend->follow_states = false;
-    backend->start();
-    pump();
-    ASSERT_TRUE(backend->attach());
-    backend->publish_keys();
-    backend->set_state(4);
-    pump();
+    connect();
     Page page;
     ASSERT_EQ(submit(BLKFRONT_READ, 0, {page.segment()}), 0);
     Request request;
     ASSERT_TRUE(backend->take(request));
     ASSERT_NE(backend->peer().map(request.segments[0].grant), nullptr);
+    backend->follow_states = false;
     backend->set_state(6);
     pump();
     EXPECT_TRUE(kernel.completions.empty());
-    EXPECT_EQ(sim::complaints().size(), 1u);
+    EXPECT_EQ(backend->frontend_state(), 6u);
+    ASSERT_EQ(sim::complaints().size(), 1u);
+    EXPECT_NE(sim::complaints()[0].find("mapped requests are 1"), std::string::npos);
+    blkfront_retry_held(disk);
+    pump();
+    EXPECT_TRUE(kernel.completions.empty());
+
     backend->vanish();
+    backend->follow_states = true;
     blkfront_retry_held(disk);
     ASSERT_EQ(kernel.completions.size(), 1u);
-    EXPECT_EQ(kernel.completions[0].result, BLKFRONT_ERROR);
+    EXPECT_EQ(kernel.completions[0].result, BLKFRONT_INTERRUPTED);
+    pump();
+    EXPECT_EQ(kernel.ready, 2u);
 }
 
 // In every state of the backend, with a request in flight where there can be one, the backend falls
