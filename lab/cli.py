@@ -43,6 +43,22 @@ def write_terminal(data):
     sys.stdout.buffer.flush()
 
 
+class BootOutput:
+    """Shows the console by whole lines, less what xl says of itself: that ends up in one line."""
+
+    XL = (b"xc: ", b"libxl: ", b"Parsing config")
+
+    def __init__(self):
+        self.pending = b""
+
+    def __call__(self, data):
+        *lines, self.pending = (self.pending + data).split(b"\n")
+        write_terminal(b"".join(line + b"\n" for line in lines if not line.startswith(self.XL)))
+
+    def end(self):
+        write_terminal(self.pending + b"\n" if self.pending else b"")
+
+
 def terminal_size():
     packed = fcntl.ioctl(0, termios.TIOCGWINSZ, struct.pack("HHHH", 0, 0, 0, 0))
     return struct.unpack("HHHH", packed)[:2]
@@ -74,7 +90,7 @@ def interact(process):
 def console_ended(guest, error):
     """One line about a guest that ended before its prompt, from what xl or the guest said last."""
     text = guest.console.text()
-    loader = re.findall(r"^(?:xc|libxl): error: (.*)$", text, re.M)
+    loader = re.findall(r"^(?:xc|libxl): error: (?:panic: )?(?:\w+\.c:\d+:\w*:? ?)?(.*)$", text, re.M)
     if loader and guest.console.rc:
         return LabError(f"xl create refused the guest: {loader[0]}")
     panics = re.findall(r"^.*(?:panic|BUG:|Oops).*$", text, re.M | re.I)
@@ -97,6 +113,8 @@ def drive(guest, interactive):
     if interactive:
         say("the guest's console; Ctrl-] leaves and shuts it down")
         interact(guest.console)
+        if guest.console.rc:
+            raise console_ended(guest, "xl create failed")
         return
     try:
         guest.log_in()
@@ -115,7 +133,7 @@ def boot():
         kernel.install(lab.dom0)
         say(f"dom0 is up after {time.monotonic() - start:.0f} s; xl create")
         guest = Guest(lab.dom0, kernel.settings(), config)
-        guest.sink = None if interactive else write_terminal
+        guest.sink = None if interactive else BootOutput()
         try:
             guest.create()
             drive(guest, interactive)
@@ -124,6 +142,8 @@ def boot():
                 guest.shut_down()
         finally:
             path = keep_console(guest)
+            if guest.sink:
+                guest.sink.end()
         if not lab.stop():
             raise LabError(f"dom0 did not power off; see {LOGS}")
     say(f"the guest and dom0 shut down cleanly (console log: {path})")

@@ -173,9 +173,12 @@ def make_root(kind, size, packages, modules="none"):
     def make(out):
         cache = CACHE / "debs"
         # In a mount namespace of its own nothing that debootstrap mounts can stay behind.
+        own_mounts = as_root(["unshare", "--mount"])
+        if subprocess.run([*own_mounts, "true"], capture_output=True, check=False).returncode:
+            own_mounts = as_root([])
         run_logged(f"{kind}-root", f"installing Debian for {kind}",
-                   as_root(["unshare", "--mount", LAB / "mkroot.sh", kind, mirror(), cache,
-                            out.parent, out, size, modules, ",".join(packages)]))
+                   [*own_mounts, LAB / "mkroot.sh", kind, mirror(), cache, out.parent, out, size,
+                    modules, ",".join(packages)])
     return make
 
 

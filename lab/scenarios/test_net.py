@@ -60,6 +60,7 @@ def test_tcp_from_dom0_to_guest(world, dom0):
 @pytest.mark.limit(400)
 def test_two_guests_ping_each_other(world):
     first, second = pair(world)
+    assert first.address() != second.address()
     ping(first, second.address())
     ping(second, first.address())
 
