@@ -20,6 +20,7 @@ from lab.qemu import Lab
 from lab.steps import LOGS, LabError, say
 
 DETACH = b"\x1d"
+COMMANDS_IN_GUEST = "uname -a; lsblk; ip addr"
 
 
 def setting(name):
@@ -56,7 +57,9 @@ class BootOutput:
         write_terminal(b"".join(line + b"\n" for line in lines if not line.startswith(self.XL)))
 
     def end(self):
+        """Shows a line that has no end yet, as a prompt has none."""
         write_terminal(self.pending + b"\n" if self.pending else b"")
+        self.pending = b""
 
 
 def terminal_size():
@@ -117,11 +120,16 @@ def drive(guest, interactive):
             raise console_ended(guest, "xl create failed")
         return
     try:
-        guest.log_in()
+        guest.await_prompt()
     except LabError as error:
         raise console_ended(guest, error) from error
+    guest.sink.end()
+    guest.console.sink = None
+    guest.log_in()
     guest.address()
-    guest.run("uname -a; lsblk; ip addr", check=True)
+    print(f"root@xendemo:~# {COMMANDS_IN_GUEST}")
+    print(guest.run(COMMANDS_IN_GUEST, check=True).out, flush=True)
+    guest.console.sink = guest.sink
 
 
 def boot():

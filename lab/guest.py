@@ -58,6 +58,7 @@ class Guest:
         self.console = None
         self.seen = 0
         self.sink = None
+        self.at_prompt = False
 
     def create(self):
         """Starts it with xl create -c."""
@@ -76,6 +77,7 @@ class Guest:
         self.console = console
         self.console.sink = self.sink
         self.seen = 0
+        self.at_prompt = False
 
     def expect(self, pattern, timeout=30):
         self.seen = self.console.expect(pattern, timeout, self.seen)
@@ -83,8 +85,14 @@ class Guest:
     def send(self, text):
         self.console.write(text.encode())
 
+    def await_prompt(self, timeout=BOOT_SECONDS):
+        """Waits for the log-in prompt."""
+        if not self.at_prompt:
+            self.expect(LOGIN, timeout)
+        self.at_prompt = True
+
     def log_in(self, timeout=BOOT_SECONDS):
-        self.expect(LOGIN, timeout)
+        self.await_prompt(timeout)
         self.send("root\n")
         self.expect(r"# $", 60)
         self.start_shell()

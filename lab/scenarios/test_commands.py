@@ -15,6 +15,7 @@ import time
 
 import pytest
 
+from lab.logs import find_complaints
 from lab.steps import BUILD, SOURCE
 
 needs_mount = pytest.mark.skipif(
@@ -59,6 +60,12 @@ def refused(result, *words):
     assert all(word in errors[0] for word in words), errors
     assert "Traceback" not in result.stdout
     assert not running()
+
+
+def logs_are_clean():
+    for name in ("boot.xen.log", "boot.guest.log"):
+        complaints = find_complaints((BUILD / "logs" / name).read_text(errors="replace"))
+        assert not complaints, f"{name}: {complaints[:5]}"
 
 
 def test_help_lists_every_target():
@@ -183,6 +190,7 @@ def test_boot_on_a_terminal():
     terminal.send(b"\x1d")
     terminal.expect(b"shut down cleanly", 120)
     assert terminal.status() == 0
+    logs_are_clean()
     assert not running()
 
 
@@ -203,4 +211,5 @@ def test_boot_without_a_terminal():
     assert "xendemo login:" in result.stdout
     assert "xvda1" in result.stdout and "inet 10.77.0." in result.stdout
     assert "shut down cleanly" in result.stdout
+    logs_are_clean()
     assert not running()

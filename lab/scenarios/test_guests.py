@@ -10,6 +10,7 @@ import time
 import pytest
 
 from lab import tap
+from lab.logs import find_complaints
 from lab.qemu import XEN_OPTIONS, Qemu, xen_image
 from lab.steps import BUILD, SOURCE, LabError
 
@@ -41,7 +42,9 @@ def test_first_domain(name):
             if tap.parse(qemu.serial.read_text(errors="replace")).complete():
                 qemu.wait(5)
                 break
-        judge(qemu.serial.read_text(errors="replace"))
+        text = qemu.serial.read_text(errors="replace")
+        judge(text)
+        assert not find_complaints(text)
     finally:
         qemu.kill()
 
