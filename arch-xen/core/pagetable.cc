@@ -49,6 +49,7 @@ T *in_image(uint64_t entry)
 // read-only in one is in the other.
 void build_kernel_tables()
 {
+    // SAFETY: Xen maps its boot tables, read-only, from this address on.
     auto *boot_l4 = reinterpret_cast<uint64_t *>(guest.start_info->pt_base);
     auto *boot_l2 = in_image<uint64_t>(
         in_image<uint64_t>(boot_l4[index(kernel_map_base, 4)])[index(kernel_map_base, 3)]);

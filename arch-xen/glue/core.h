@@ -15,7 +15,8 @@ void *xen_time_info(unsigned int vcpu);
 void *xen_wall_clock(void);
 bool xen_register_callbacks(void);
 const char *xen_command_line(void);
-u64 xen_memory_pages(void);
+#define XEN_MAP_ENTRIES 32
+unsigned int xen_memory_map(u64 start[XEN_MAP_ENTRIES], u64 size[XEN_MAP_ENTRIES]);
 bool xen_initrd(u64 *physical, u64 *size);
 unsigned int xen_reserved_ranges(u64 first[5], u64 count[5]);
 

@@ -41,10 +41,11 @@ extern char early_xen_iret_patch[], xen_iret[];
 
 static char *__init memory_setup(void)
 {
-	u64 first[5], count[5];
-	unsigned int i, ranges = xen_reserved_ranges(first, count);
+	u64 start[XEN_MAP_ENTRIES], size[XEN_MAP_ENTRIES], first[5], count[5];
+	unsigned int i, entries = xen_memory_map(start, size), ranges = xen_reserved_ranges(first, count);
 
-	e820__range_add(0, xen_memory_pages() << PAGE_SHIFT, E820_TYPE_RAM);
+	for (i = 0; i < entries; i++)
+		e820__range_add(start[i], size[i], E820_TYPE_RAM);
 	/* Ours like the rest, but Linux expects ROMs and frame buffers there. */
 	e820__range_update(0xa0000, 0x60000, E820_TYPE_RAM, E820_TYPE_RESERVED);
 	e820__update_table(e820_table);

@@ -42,6 +42,7 @@ def test_hot_plug_of_a_network_interface(world, dom0):
 
 @pytest.mark.allow_log("Call Trace", "Kernel panic", "not syncing", "crash")
 def test_initial_ram_disk(world, dom0):
+    """And a memory map that goes on to what the guest may grow to."""
     archive = images.Cpio()
     archive.add("bin", stat.S_IFDIR | 0o755)
     archive.add("init", stat.S_IFREG | 0o755, HELLO)
@@ -50,7 +51,7 @@ def test_initial_ram_disk(world, dom0):
     archive.add("dev", stat.S_IFDIR | 0o755)
     archive.add("dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
     dom0.put(archive.finish(), "/root/hello.initrd")
-    guest = world.make(ramdisk="/root/hello.initrd", disk=[], vif=[], memory=128)
+    guest = world.make(ramdisk="/root/hello.initrd", disk=[], vif=[], memory=128, maxmem=512)
     guest.create()
     guest.expect("initial-RAM-disk-runs", 90)
     guest.wait_gone()
