@@ -20,6 +20,7 @@ from lab.qemu import Lab
 from lab.steps import LOGS, LabError, say
 
 DETACH = b"\x1d"
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 COMMANDS_IN_GUEST = "uname -a; lsblk; ip addr"
 
 
@@ -184,10 +185,16 @@ COMMANDS = {"images": build_images, "boot": boot, "shell": shell,
             "loc": loc.main}
 
 
+def end(number, frame):
+    """Ends the command in good order, and only once: make sends a second signal to its children."""
+    for other in ENDINGS:
+        signal.signal(other, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def main(arguments):
-    # A terminated command must take its QEMU along, as an interrupted one does.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(143))
+    for number in ENDINGS:
+        signal.signal(number, end)
     try:
         for name in arguments:
             COMMANDS[name]()

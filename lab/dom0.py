@@ -66,7 +66,7 @@ class Process(abc.ABC):
     def expect(self, pattern, timeout, start=0):
         """Waits until the output from offset start matches; returns the offset after the match."""
         deadline = time.monotonic() + timeout
-        expression = re.compile(pattern.encode())
+        expression = re.compile(pattern.encode(), re.S)
         while True:
             match = expression.search(self.output, start)
             if match:

@@ -34,6 +34,15 @@ def test_xl_block_list(world, dom0):
     assert line[0] == "51713" and line[3] == "4"  # 51713 is xvda1.
 
 
+def test_xl_create_c_shows_the_boot_from_its_first_line(world, dom0):
+    guest = world.make(vcpus=1, extra="console=hvc0 init=/bin/bash")
+    guest.create()
+    guest.expect(r"Linux version 6\.1.*Command line: .*root=/dev/xvda1.*# $", 180)
+    assert "Linux version" in dom0.console_log("xendemo")
+    guest.destroy()
+    assert guest.console.wait(20) == 0
+
+
 def test_xl_console_leaves_and_comes_back(world):
     guest = world.guest()
     guest.send("\x1d")
