@@ -29,6 +29,14 @@ def find_complaints(text, allowed=()):
     return result
 
 
+def what_is_new(old, text):
+    """The part of a log that follows what was read before, of which a ring drops the beginning."""
+    if text.startswith(old):
+        return text[len(old):]
+    start = text.rfind(old[-300:])
+    return text[start + len(old[-300:]):] if start >= 0 else text
+
+
 class LogWatch:
     """The logs of a dom0 and its guests, and how far they were looked at."""
 
@@ -45,13 +53,14 @@ class LogWatch:
                   "cd /var/log/xen/console && for f in guest-*.log; do [ -f $f ] && cat $f && " \
                   f"echo && echo {self.SEPARATOR}$f; done"
         parts = re.split(rf"^{self.SEPARATOR}(.*)\n", self.dom0.run(command).out, flags=re.M)
-        return dict(zip(parts[1::2], parts[0::2]))
+        # The newline before a guest's separator is ours: its log may end in the middle of a line.
+        return {name: text[:-1] if name.startswith("guest-") else text
+                for name, text in zip(parts[1::2], parts[0::2])}
 
     def read(self):
         """What is new since the last call, by log."""
         result = {}
         for name, text in self.texts().items():
-            old = self.seen.get(name, "")
-            result[name] = text[len(old):] if text.startswith(old) else text
+            result[name] = what_is_new(self.seen.get(name, ""), text)
             self.seen[name] = text
         return result

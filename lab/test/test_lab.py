@@ -4,7 +4,8 @@
 import pytest
 
 from lab import images, steps, suite, tap
-from lab.logs import find_complaints
+from lab.dom0 import Result
+from lab.logs import LogWatch, find_complaints, what_is_new
 
 BAD_LINES = [
     "[   12.3] WARNING: CPU: 0 PID: 1 at arch/x86/xen/core/mmu.cc:12 set_pte+0x1/0x2",
@@ -43,6 +44,31 @@ def test_log_check_allows_what_a_scenario_expects():
     assert not find_complaints("[ 1.0] Kernel panic - not syncing", ["Kernel panic"])
     assert find_complaints("[ 1.0] Kernel panic - not syncing\nOops: 1", ["Kernel panic"]) == \
         ["Oops: 1"]
+
+
+def test_log_is_read_once():
+    assert what_is_new("", "one\n") == "one\n"
+    assert what_is_new("one\n", "one\ntwo\n") == "two\n"
+    lines = [f"line {number}\n" for number in range(1000)]
+    assert what_is_new("".join(lines[:900]), "".join(lines[100:])) == "".join(lines[900:])
+    assert what_is_new("another boot", "one\n") == "one\n"
+
+
+class FakeDom0:
+    """Answers with logs, of which the guest's ends without a newline."""
+
+    guest = "login: "
+
+    def run(self, command):
+        mark = LogWatch.SEPARATOR
+        return Result(0, f"xen\n{mark}xen\ndom0\n{mark}dom0\n{self.guest}\n{mark}guest-x.log\n")
+
+
+def test_log_that_ends_within_a_line_is_read_once():
+    dom0 = FakeDom0()
+    watch = LogWatch(dom0)
+    dom0.guest += "root\nOops"
+    assert watch.read() == {"xen": "", "dom0": "", "guest-x.log": "root\nOops"}
 
 
 @pytest.mark.parametrize("text,good", [
