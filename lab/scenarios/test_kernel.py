@@ -61,7 +61,7 @@ def test_initial_ram_disk(world, dom0):
 def test_backtraces_of_all_processors(world):
     """The magic key l, which reaches the other processors by NMI."""
     guest = world.guest()
-    out = guest.run("dmesg -C; echo l > /proc/sysrq-trigger; sleep 1; dmesg; dmesg -C", timeout=40).out
+    out = guest.run("dmesg -C; echo l > /proc/sysrq-trigger; sleep 1; dmesg -t; dmesg -C", timeout=40).out
     for cpu in range(2):
         assert f"NMI backtrace for cpu {cpu}" in out, out
 
