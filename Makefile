@@ -3,7 +3,9 @@
 
 SHELL := /bin/sh
 PYTHON := /usr/bin/python3
+# Absolute, because makes in other folders are handed it too.
 BUILD ?= build
+override BUILD := $(abspath $(BUILD))
 export BUILD GUEST GUEST_INITRD XEN CONFIG T
 # Nothing of Python's own is written next to the sources.
 export PYTHONDONTWRITEBYTECODE := 1
