@@ -151,6 +151,17 @@ class Guest:
                 raise LabError(f"the domain {self.name} is still there after {timeout} s")
             time.sleep(0.3)
 
+    def wait_crashed(self, timeout=60):
+        """Waits until Xen has been told of a crash; for a domain with on_crash="preserve"."""
+        deadline = time.monotonic() + timeout
+        while True:
+            line = self.dom0.run(f"xl list {shlex.quote(self.name)}", check=True).out.splitlines()[1]
+            if line.split()[4][4] == "c":
+                return
+            if time.monotonic() > deadline:
+                raise LabError(f"{self.name} is not reported as crashed after {timeout} s: {line}")
+            time.sleep(0.3)
+
     def shut_down(self, timeout=120):
         """A clean shutdown, asked for from dom0."""
         self.dom0.run(f"xl shutdown {shlex.quote(self.name)}", check=True)

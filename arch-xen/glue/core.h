@@ -48,6 +48,12 @@ void xen_set_ldt(const void *ldt, unsigned int entries);
 void xen_update_descriptor(u64 frame, unsigned int offset, u64 descriptor);
 void xen_stack_switch(unsigned long sp0, unsigned int ss);
 void xen_task_switched(bool set);
+enum { /* public/xen.h, SEGBASE_* */
+	XEN_SEGMENT_FS = 0,
+	XEN_SEGMENT_GS_USER = 1,
+	XEN_SEGMENT_GS_KERNEL = 2,
+	XEN_SEGMENT_GS_USER_SELECTOR = 3,
+};
 int xen_set_segment_base(unsigned int which, unsigned long base);
 void xen_set_debug_register(int number, unsigned long value);
 unsigned long xen_get_debug_register(int number);

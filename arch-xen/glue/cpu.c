@@ -132,11 +132,11 @@ static int pv_write_msr_safe(unsigned int msr, unsigned int low, unsigned int hi
 
 	switch (msr) {
 	case MSR_FS_BASE:
-		return xen_set_segment_base(0, value);
+		return xen_set_segment_base(XEN_SEGMENT_FS, value);
 	case MSR_KERNEL_GS_BASE:
-		return xen_set_segment_base(1, value);
+		return xen_set_segment_base(XEN_SEGMENT_GS_USER, value);
 	case MSR_GS_BASE:
-		return xen_set_segment_base(2, value);
+		return xen_set_segment_base(XEN_SEGMENT_GS_KERNEL, value);
 	case MSR_STAR:
 	case MSR_CSTAR:
 	case MSR_LSTAR:
@@ -268,7 +268,7 @@ static void pv_load_tls(struct thread_struct *thread, unsigned int cpu)
 
 static void pv_load_gs_index(unsigned int selector)
 {
-	xen_set_segment_base(3, selector);
+	xen_set_segment_base(XEN_SEGMENT_GS_USER_SELECTOR, selector);
 }
 
 static void pv_load_tr(void)

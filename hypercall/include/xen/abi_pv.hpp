@@ -115,13 +115,6 @@ struct CallbackRegister {
 };
 static_assert(sizeof(CallbackRegister) == 16);
 
-enum SegmentBase : unsigned {
-    segment_base_fs = 0,
-    segment_base_gs_user = 1,
-    segment_base_gs_kernel = 2,
-    segment_base_gs_user_selector = 3, // loads the user's gs selector and base
-};
-
 // Flat segments that Xen keeps in every guest's GDT.
 constexpr uint16_t flat_kernel_cs = 0xe033;
 constexpr uint16_t flat_kernel_ds = 0xe02b;
