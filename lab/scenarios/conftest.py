@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT OR GPL-2.0-only
 """Around every scenario: a machine, a time limit, a look at all logs, and a line to run it again.
 
-Marks: @pytest.mark.limit(seconds), @pytest.mark.allow_log(pattern, ...).
+Marks: @pytest.mark.limit(seconds), @pytest.mark.allow_log(pattern, ...), and those that T= may name
+too: @pytest.mark.advisory("XSA-155", ...), hostile, matrix, slow.
 """
 
 import functools
@@ -21,6 +22,10 @@ DEFAULT_LIMIT = 300
 def pytest_configure(config):
     config.addinivalue_line("markers", "limit(seconds): the scenario's time limit")
     config.addinivalue_line("markers", "allow_log(pattern, ...): log lines that are expected")
+    config.addinivalue_line("markers", "advisory(name, ...): the published problems that it shows")
+    config.addinivalue_line("markers", "hostile: a peer, in dom0 or a guest, misbehaves")
+    config.addinivalue_line("markers", "matrix: one row of the negotiation matrix")
+    config.addinivalue_line("markers", "slow: takes minutes")
 
 
 @pytest.fixture(scope="session")
