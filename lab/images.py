@@ -22,7 +22,7 @@ DOM0_PACKAGES = """xen-utils-4.17 xenstore-utils iproute2 bridge-utils kmod udev
     dnsmasq-base ethtool iperf3 fio iputils-ping util-linux netcat-openbsd procps""".split()
 GUEST_PACKAGES = """systemd systemd-sysv udev iproute2 util-linux e2fsprogs stress-ng iperf3
     iputils-ping netcat-openbsd procps login kmod""".split()
-DOM0_MODULES = """virtio_pci virtio_blk virtio_console ext4 loop bridge xenfs xen-evtchn xen-gntdev
+DOM0_MODULES = """virtio_pci virtio_blk virtio_net virtio_console ext4 loop bridge xenfs xen-evtchn xen-gntdev
     xen-gntalloc xen-privcmd xen-blkback xen-netback tun brd""".split()
 DOM0_BOOT_MODULES = ["virtio_pci", "virtio_blk", "ext4"]
 STAND_IN_MODULES = ["xen-blkfront", "xen-netfront", "ext4"]
