@@ -264,7 +264,7 @@ void visit(const char *type, const char *name)
         return;
     Device *device = find(type, id);
     TextLine<sizeof Device::nodename> nodename;
-    nodename.text("device/").text(type).text("/").number(id);
+    nodename.text("device/").text(type).text("/").text(name);
     const Result<Backend> backend = read_backend(nodename.c_str());
     if (!backend.ok()) {
         if (!is_absent(backend.error()) && device)

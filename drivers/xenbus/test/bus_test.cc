@@ -5,39 +5,10 @@
 
 #include <cerrno>
 
-using States = std::vector<unsigned>;
-
 namespace {
 
-class Bus : public BusTest {
-protected:
-    void start()
-    {
-        ASSERT_EQ(xenbus_core_start_bus(), 0);
-        kernel_.run();
-    }
-    static bool is_read(const std::vector<uint8_t> &message) { return message[0] == 2; }
-    static void make_error(std::vector<uint8_t> &message, const std::string &error)
-    {
-        message.resize(16);
-        message[0] = 16;
-        message[12] = static_cast<uint8_t>(error.size() + 1);
-        message[13] = 0;
-        message.insert(message.end(), error.c_str(), error.c_str() + error.size() + 1);
-    }
-    static void fail_reads(const std::string &error)
-    {
-        sim::store::filter_replies([error](std::vector<uint8_t> &message) {
-            if (is_read(message))
-                make_error(message, error);
-        });
-    }
-    void set_state(const std::string &type, const std::string &id, const std::string &state)
-    {
-        sim::store::write(backend(type, id) + "/state", state);
-        kernel_.run();
-    }
-};
+using Bus = BusTest;
+using Disk = DiskTest;
 
 TEST_F(Bus, FindsTheDevicesThatAreThere)
 {
@@ -94,76 +65,26 @@ TEST_F(Bus, TakesManyDevices)
     EXPECT_NE(kernel_.present("vbd-51728"), nullptr);
 }
 
-TEST_F(Bus, PassesOverGarbage)
+TEST_F(Disk, DeliversEachChangeOnce)
 {
-    start();
-    for (const char *id :
-         {"abc", "01", "-1", "+1", "1a", "4294967296", "99999999999999999999", "0x10"})
-        plug("vbd", id);
-    for (const char *type : {"Vbd", "v-bd", "_vbd", "averyveryverylongtype", "v bd"})
-        plug(type, "1");
-    sim::store::write(frontend("vbd", "2"), "");                 // no backend
-    sim::store::write(frontend("suspend", "event-channel"), ""); // not a device
-    sim::store::write(sim::guest_home + "/device/vfb", "not a directory");
-    for (const char *domain : {"", "x", "-1", "32752", "65536", "18446744073709551616", "0 "}) {
-        plug("vbd", "3");
-        sim::store::write(frontend("vbd", "3") + "/backend-id", domain);
-        kernel_.run();
-        EXPECT_EQ(kernel_.present_count(), 0u) << domain;
-    }
-    plug("vbd", "3");
-    for (const std::string &path :
-         {std::string(), std::string("backend"), "/" + std::string(79, 'x')}) {
-        sim::store::write(path.starts_with('/') ? path + "/state" : "/" + path + "/state", "2");
-        sim::store::write(frontend("vbd", "3") + "/backend", path);
-        kernel_.run();
-        EXPECT_EQ(kernel_.present_count(), 0u) << path;
-    }
-    plug("vbd", "4294967295");
-    plug("vbd", "0");
-    kernel_.run();
-    EXPECT_EQ(kernel_.present_count(), 2u);
-    EXPECT_TRUE(sim::complaints().empty());
-}
-
-TEST_F(Bus, DeliversEachChangeOnce)
-{
-    plug("vbd", "51713", 1);
-    start();
-    FakeDevice *disk = kernel_.present("vbd-51713");
-    ASSERT_NE(disk, nullptr);
     for (const char *state : {"2", "2", "4", "4", "5"})
-        set_state("vbd", "51713", state);
-    EXPECT_EQ(disk->states, (States{1, 2, 4, 5}));
+        set_state(state);
+    EXPECT_EQ(states(), (States{4, 2, 4, 5}));
 }
 
-TEST_F(Bus, ReadsMalformedStatesAsUnknown)
+TEST_F(Disk, IsReadyOnceConnectedWasDelivered)
 {
-    plug("vbd", "51713", 4);
-    start();
-    FakeDevice *disk = kernel_.present("vbd-51713");
-    ASSERT_NE(disk, nullptr);
-    for (const char *state : {"", "x", "9", "-4", "4294967300", "4 ", "44444444444444444444444"}) {
-        set_state("vbd", "51713", "4");
-        set_state("vbd", "51713", state);
-        ASSERT_EQ(disk->states.back(), 0u) << state;
-    }
-    EXPECT_NE(kernel_.present("vbd-51713"), nullptr);
-}
-
-TEST_F(Bus, IsReadyOnceConnectedWasDelivered)
-{
-    plug("vbd", "51713");
-    start();
-    ASSERT_EQ(kernel_.devices.size(), 1u);
-    auto *core = kernel_.devices.begin()->first;
-    EXPECT_FALSE(xenbus_core_is_ready(core));
-    set_state("vbd", "51713", "4");
-    EXPECT_TRUE(xenbus_core_is_ready(core));
+    EXPECT_TRUE(xenbus_core_is_ready(core()));
     kernel_.bind("vbd-51713"); // again, to another driver
-    EXPECT_FALSE(xenbus_core_is_ready(core));
+    EXPECT_FALSE(xenbus_core_is_ready(core()));
     kernel_.run();
-    EXPECT_TRUE(xenbus_core_is_ready(core));
+    EXPECT_TRUE(xenbus_core_is_ready(core()));
+    set_state("2");
+    kernel_.bind("vbd-51713");
+    kernel_.run();
+    EXPECT_FALSE(xenbus_core_is_ready(core()));
+    set_state("4");
+    EXPECT_TRUE(xenbus_core_is_ready(core()));
 }
 
 TEST_F(Bus, TellsALateDriverTheState)
@@ -171,35 +92,31 @@ TEST_F(Bus, TellsALateDriverTheState)
     kernel_.drivers.clear();
     plug("vbd", "51713", 2);
     start();
-    FakeDevice *disk = kernel_.present("vbd-51713");
+    sim::store::write(backend("vbd", "51713") + "/state", "3");
+    kernel_.run();
+    const FakeDevice *disk = kernel_.present("vbd-51713");
     ASSERT_NE(disk, nullptr);
-    set_state("vbd", "51713", "3");
     EXPECT_TRUE(disk->states.empty());
     kernel_.bind("vbd-51713");
     kernel_.run();
     EXPECT_EQ(disk->states, States{3});
 }
 
-TEST_F(Bus, KeepsADeviceWhoseBackendRestarts)
+TEST_F(Disk, StaysWhileItsBackendRestarts)
 {
-    plug("vbd", "51713", 4);
-    start();
-    FakeDevice *disk = kernel_.present("vbd-51713");
-    ASSERT_NE(disk, nullptr);
+    const FakeDevice *before = disk();
     for (const char *state : {"5", "6", "1", "2"})
-        set_state("vbd", "51713", state);
-    EXPECT_EQ(kernel_.present("vbd-51713"), disk);
-    EXPECT_EQ(disk->states, (States{4, 5, 6, 1, 2}));
+        set_state(state);
+    EXPECT_EQ(disk(), before);
+    EXPECT_EQ(states(), (States{4, 5, 6, 1, 2}));
 }
 
-TEST_F(Bus, RemovesADetachedDevice)
+TEST_F(Disk, LeavesWhenItIsDetached)
 {
-    plug("vbd", "51713", 4);
-    start();
-    sim::store::write(backend("vbd", "51713") + "/online", "0");
-    set_state("vbd", "51713", "5");
-    EXPECT_NE(kernel_.present("vbd-51713"), nullptr); // it may be in use
-    set_state("vbd", "51713", "6");
+    set_online(false);
+    set_state("5");
+    EXPECT_NE(disk(), nullptr); // it may be in use
+    set_state("6");
     EXPECT_EQ(kernel_.present_count(), 0u);
     kernel_.scan_kicked = true;
     kernel_.run();
@@ -211,113 +128,92 @@ TEST_F(Bus, RemovesADetachedDevice)
     EXPECT_EQ(kernel_.added, 2u);
 }
 
-TEST_F(Bus, RemovesADeviceWhoseBackendVanishes)
+TEST_F(Disk, LeavesWhenItsBackendVanishes)
 {
-    plug("vbd", "51713", 4);
-    start();
-    sim::store::remove(backend("vbd", "51713"));
+    sim::store::remove(back_);
     kernel_.run();
     EXPECT_EQ(kernel_.present_count(), 0u);
     EXPECT_EQ(kernel_.added, 1u);
 }
 
-TEST_F(Bus, RemovesADeviceWithoutDirectory)
+TEST_F(Disk, LeavesWithItsDirectory)
 {
-    plug("vbd", "51713", 4);
-    start();
-    sim::store::remove(frontend("vbd", "51713"));
+    sim::store::remove(front_);
     kernel_.run();
     EXPECT_EQ(kernel_.present_count(), 0u);
 }
 
-TEST_F(Bus, ReplacesADeviceThatGetsAnotherBackend)
+TEST_F(Disk, IsReplacedByOneWithAnotherBackend)
 {
-    plug("vbd", "51713", 4, 0);
-    start();
     plug("vbd", "51713", 2, 7);
     kernel_.run();
     ASSERT_EQ(kernel_.present_count(), 1u);
-    EXPECT_EQ(kernel_.present("vbd-51713")->domain, 7);
+    EXPECT_EQ(disk()->domain, 7);
     EXPECT_EQ(kernel_.added, 2u);
 }
 
-TEST_F(Bus, ReplacesADeviceWhoseBackendMoves)
+TEST_F(Disk, IsReplacedWhenItsBackendMoves)
 {
-    plug("vbd", "51713", 4);
-    start();
     sim::store::write("/elsewhere/state", "2");
-    sim::store::write(frontend("vbd", "51713") + "/backend", "/elsewhere");
+    sim::store::write(front_ + "/backend", "/elsewhere");
     kernel_.run();
     ASSERT_EQ(kernel_.present_count(), 1u);
-    EXPECT_EQ(kernel_.present("vbd-51713")->otherend, "/elsewhere");
+    EXPECT_EQ(disk()->otherend, "/elsewhere");
 }
 
-TEST_F(Bus, KeepsDevicesWhileXenstoredIsSilent)
+TEST_F(Disk, StaysWhileXenstoredIsSilent)
 {
-    plug("vbd", "51713", 4);
-    start();
     sim::store::answer(false);
     xenbus_core_scan();
-    for (const auto &[core, device] : kernel_.devices)
-        xenbus_core_step(core);
+    xenbus_core_step(core());
     EXPECT_EQ(kernel_.present_count(), 1u);
     EXPECT_TRUE(kernel_.scan_kicked_later); // to be repeated
     sim::store::answer(true);
     kernel_.run();
-    ASSERT_EQ(kernel_.present_count(), 1u);
-    EXPECT_EQ(kernel_.present("vbd-51713")->states, States{4});
+    EXPECT_EQ(states(), States{4});
 }
 
 // An xenstored in trouble says nothing about the backend.
-TEST_F(Bus, AsksAgainWhereThereWasNoAnswer)
+TEST_F(Disk, IsAskedForAgainWhereThereWasNoAnswer)
 {
-    plug("vbd", "51713", 4);
-    start();
-    FakeDevice *disk = kernel_.present("vbd-51713");
-    ASSERT_NE(disk, nullptr);
     States expected{4};
     unsigned state = 5;
     for (const std::string error : {"ENOMEM", "EAGAIN", "EIO", "ENOSPC", "EBUSY", "what"}) {
         fail_reads(error);
-        set_state("vbd", "51713", std::to_string(state));
-        EXPECT_EQ(disk->states, expected) << error;
-        EXPECT_TRUE(kernel_.kicked_later.contains(kernel_.devices.begin()->first)) << error;
-        sim::store::filter_replies({});
+        set_state(std::to_string(state));
+        EXPECT_EQ(states(), expected) << error;
+        EXPECT_TRUE(kernel_.kicked_later.contains(core())) << error;
+        fail_reads("");
         kernel_.run();
         expected.push_back(state);
-        EXPECT_EQ(disk->states, expected) << error;
+        EXPECT_EQ(states(), expected) << error;
         state ^= 1; // 4, 5
     }
 }
 
 // The stream starts over in the middle of an answer.
-TEST_F(Bus, AsksAgainAfterTheStreamBroke)
+TEST_F(Disk, IsAskedForAgainAfterTheStreamBroke)
 {
-    plug("vbd", "51713", 4);
-    start();
     bool once = true;
     sim::store::filter_replies([&](std::vector<uint8_t> &message) {
         if (is_read(message) && std::exchange(once, false))
             message[4] ^= 0x80; // the request's id
     });
-    set_state("vbd", "51713", "5");
+    set_state("5");
     kernel_.run();
     EXPECT_FALSE(once);
-    ASSERT_NE(kernel_.present("vbd-51713"), nullptr);
-    EXPECT_EQ(kernel_.present("vbd-51713")->states, (States{4, 5}));
+    EXPECT_EQ(states(), (States{4, 5}));
 }
 
-TEST_F(Bus, AsksAgainWhetherTheBackendStays)
+TEST_F(Disk, IsAskedForAgainWhetherItStays)
 {
-    plug("vbd", "51713", 4);
-    start();
-    sim::store::write(backend("vbd", "51713") + "/online", "0");
+    set_online(false);
     unsigned reads = 0;
     sim::store::filter_replies([&](std::vector<uint8_t> &message) {
         if (is_read(message) && ++reads == 2) // state, online
             make_error(message, "ENOMEM");
     });
-    set_state("vbd", "51713", "6");
+    set_state("6");
     kernel_.run();
     EXPECT_EQ(kernel_.present_count(), 0u);
 }
@@ -330,36 +226,30 @@ TEST_F(Bus, ScansAgainWhereThereWasNoAnswer)
     kernel_.run();
     EXPECT_EQ(kernel_.present_count(), 0u);
     EXPECT_TRUE(kernel_.scan_kicked_later);
-    sim::store::filter_replies({});
+    fail_reads("");
     kernel_.run();
     EXPECT_EQ(kernel_.present_count(), 1u);
     EXPECT_FALSE(kernel_.scan_kicked_later);
 }
 
 // That is an answer: it stays the same until somebody writes.
-TEST_F(Bus, DoesNotAskAgainWhereItMayNotLook)
+TEST_F(Disk, IsNotAskedForAgainWhereNobodyMayLook)
 {
-    plug("vbd", "51713", 4);
-    start();
-    FakeDevice *disk = kernel_.present("vbd-51713");
-    ASSERT_NE(disk, nullptr);
     fail_reads("EACCES");
-    set_state("vbd", "51713", "5");
-    EXPECT_EQ(disk->states, (States{4, 0}));
+    set_state("5");
+    EXPECT_EQ(states(), (States{4, 0}));
     EXPECT_TRUE(kernel_.kicked_later.empty());
-    sim::store::filter_replies({});
-    set_state("vbd", "51713", std::string(2000, '4'));
-    EXPECT_EQ(disk->states, (States{4, 0}));
+    fail_reads("");
+    set_state(std::string(2000, '4'));
+    EXPECT_EQ(states(), (States{4, 0}));
     EXPECT_TRUE(kernel_.kicked_later.empty());
 }
 
-TEST_F(Bus, IgnoresTheDriversOwnKeys)
+TEST_F(Disk, MayWriteItsOwnKeysWithoutAScan)
 {
-    plug("vbd", "51713", 2);
-    start();
     const unsigned scans = kernel_.scans;
     for (const char *key : {"state", "ring-ref", "event-channel", "protocol"}) {
-        sim::store::write(frontend("vbd", "51713") + "/" + key, "1");
+        sim::store::write(front_ + "/" + key, "1");
         kernel_.run();
     }
     EXPECT_EQ(kernel_.scans, scans);

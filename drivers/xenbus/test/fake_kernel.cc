@@ -112,6 +112,44 @@ void BusTest::unplug(const std::string &type, const std::string &id, unsigned do
     sim::store::remove(backend(type, id, domain));
 }
 
+void BusTest::start()
+{
+    ASSERT_EQ(xenbus_core_start_bus(), 0);
+    kernel_.run();
+}
+
+void BusTest::make_error(std::vector<uint8_t> &message, const std::string &error)
+{
+    message.resize(16);
+    message[0] = 16;
+    message[12] = static_cast<uint8_t>(error.size() + 1);
+    message[13] = 0;
+    message.insert(message.end(), error.c_str(), error.c_str() + error.size() + 1);
+}
+
+void BusTest::fail_reads(const std::string &error)
+{
+    sim::store::filter_replies([error](std::vector<uint8_t> &message) {
+        if (!error.empty() && is_read(message))
+            make_error(message, error);
+    });
+}
+
+void DiskTest::SetUp()
+{
+    BusTest::SetUp();
+    plug("vbd", "51713", 4);
+    start();
+    ASSERT_EQ(kernel_.devices.size(), 1u);
+    ASSERT_EQ(states(), States{4});
+}
+
+void DiskTest::set_state(const std::string &state)
+{
+    sim::store::write(back_ + "/state", state);
+    kernel_.run();
+}
+
 // ---- the port ----
 
 xenbus_core_device *xenbus_port_allocate()

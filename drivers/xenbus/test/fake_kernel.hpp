@@ -52,6 +52,8 @@ protected:
     void SetUp() override;
     void TearDown() override;
 
+    // Starts the bus; it finds what is plugged in by then.
+    void start();
     // What a toolstack writes for a device, and in which state the backend starts.
     void plug(const std::string &type, const std::string &id, unsigned state = 2,
               unsigned domain = 0);
@@ -59,5 +61,30 @@ protected:
     static std::string frontend(const std::string &type, const std::string &id);
     static std::string backend(const std::string &type, const std::string &id, unsigned domain = 0);
 
+    static bool is_read(const std::vector<uint8_t> &message) { return message[0] == 2; }
+    // Makes a reply of xenstored's an error.
+    static void make_error(std::vector<uint8_t> &message, const std::string &error);
+    // From now on each read has this error for an answer; an empty one ends that.
+    static void fail_reads(const std::string &error);
+
     FakeKernel kernel_;
+};
+
+using States = std::vector<unsigned>;
+
+// The same, and the bus has found one disk, vbd-51713, whose backend is connected.
+class DiskTest : public BusTest {
+protected:
+    void SetUp() override;
+
+    void set_state(const std::string &state); // the backend's, which then has its effect
+    void set_online(bool online) { sim::store::write(back_ + "/online", online ? "1" : "0"); }
+    // The disk, or null.
+    FakeDevice *disk() { return kernel_.present("vbd-51713"); }
+    // What its driver was told; nothing if the disk has gone.
+    States states() { return disk() ? disk()->states : States{}; }
+    xenbus_core_device *core() { return kernel_.devices.begin()->first; }
+
+    const std::string front_ = frontend("vbd", "51713");
+    const std::string back_ = backend("vbd", "51713");
 };
