@@ -24,7 +24,7 @@ public:
     template <class T = Request>
     bool get(T &request)
     {
-        if (req_cons_ == xen::load_shared(shared().req_prod))
+        if (req_cons_ == load(shared().req_prod))
             return false;
         std::memcpy(&request, slot(req_cons_++), sizeof(T));
         return true;
@@ -33,9 +33,9 @@ public:
     // Asks for an event with the next request; true: there are requests already.
     bool final_check()
     {
-        xen::store_shared(shared().req_event, req_cons_ + 1);
+        store(shared().req_event, req_cons_ + 1);
         xen::full_barrier();
-        return req_cons_ != xen::load_shared(shared().req_prod);
+        return req_cons_ != load(shared().req_prod);
     }
 
     template <class T>
@@ -47,11 +47,11 @@ public:
     // Publishes; true: the frontend wants an event.
     bool push()
     {
-        const uint32_t old = xen::load_shared(shared().rsp_prod);
+        const uint32_t old = load(shared().rsp_prod);
         xen::write_barrier();
-        xen::store_shared(shared().rsp_prod, rsp_prod_);
+        store(shared().rsp_prod, rsp_prod_);
         xen::full_barrier();
-        return rsp_prod_ - xen::load_shared(shared().rsp_event) < rsp_prod_ - old;
+        return rsp_prod_ - load(shared().rsp_event) < rsp_prod_ - old;
     }
 
     xen::RingHeader &shared() { return *reinterpret_cast<xen::RingHeader *>(pages_); }
@@ -63,6 +63,16 @@ public:
     uint32_t response_index() const { return rsp_prod_; }
 
 private:
+    // Not with <xen/shared.hpp>, which is the guest's.
+    static uint32_t load(const uint32_t &index)
+    {
+        return __atomic_load_n(&index, __ATOMIC_ACQUIRE);
+    }
+    static void store(uint32_t &index, uint32_t value)
+    {
+        __atomic_store_n(&index, value, __ATOMIC_RELEASE);
+    }
+
     uint8_t *pages_ = nullptr;
     uint32_t size_ = 0;
     uint32_t req_cons_ = 0;

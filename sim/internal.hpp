@@ -23,6 +23,10 @@ void settle_memory(); // what is allocated by now does not count as the test's
 void shutdown_memory();
 long grant_hypercall(unsigned command, void *argument, unsigned count);
 
+// ---- access ----
+void boot_access();
+void unguard(void *page);
+
 // ---- events ----
 void boot_events();
 long event_hypercall(unsigned command, void *argument);

@@ -66,6 +66,7 @@ void boot(unsigned grant_frames)
     in_handler = store_locked = false;
     logged.clear();
     hypercall_filter = {};
+    boot_access();
     boot_memory(grant_frames);
     boot_events();
     boot_store();

@@ -13,6 +13,7 @@
 #include <xen/grant.hpp>
 #include <xen/port.h>
 
+#include "access.hpp"
 #include "internal.hpp"
 #include "sim.hpp"
 
@@ -43,6 +44,7 @@ unsigned settled;
 std::optional<unsigned> failing_alloc;
 std::vector<xen::abi::GrantEntryV1> grants;
 std::map<uint32_t, Hold> held;
+std::map<const uint8_t *, std::vector<unsigned>> mapped; // a peer's address -> the pages there
 constexpr uint64_t first_table_frame = 0x900000;
 
 Arena &arena()
@@ -197,6 +199,19 @@ unsigned grants_in_force()
     return count;
 }
 
+const void *guest_view(const void *address)
+{
+    const auto *byte = static_cast<const uint8_t *>(address);
+    auto it = mapped.upper_bound(byte);
+    if (it == mapped.begin())
+        return address;
+    const auto &[base, indices] = *--it;
+    const auto offset = static_cast<size_t>(byte - base);
+    if (offset >= indices.size() * page_size)
+        return address;
+    return arena().base + indices[offset / page_size] * page_size + offset % page_size;
+}
+
 // ---- peers' access ----
 
 struct Peer::Mapping {
@@ -206,6 +221,7 @@ struct Peer::Mapping {
 
     ~Mapping()
     {
+        mapped.erase(address);
         for (const uint32_t reference : references)
             release(reference, writable);
         munmap(address, references.size() * page_size);
@@ -243,6 +259,7 @@ uint8_t *Peer::map_all(const std::vector<uint32_t> &references, bool writable)
             internal::fatal("a peer cannot map");
         hold(references[i], indices[i], writable);
     }
+    mapped[address] = std::move(indices);
     mappings_.emplace_back(new Mapping{address, references, writable});
     return address;
 }
@@ -295,6 +312,7 @@ void *xen_port_page_alloc(void)
             sim::internal::fatal("cannot unprotect a page");
         arena.used[index] = true;
         ++arena.count;
+        sim::internal::unguard(page);
         std::memset(page, 0, sim::page_size);
         return page;
     }
@@ -308,6 +326,7 @@ void xen_port_page_free(void *page)
     if (!index || reinterpret_cast<uintptr_t>(page) % sim::page_size != 0)
         sim::internal::fatal("freed what is no page in use");
     sim::check_free(*index);
+    sim::internal::unguard(page);
     std::memset(page, 0xdd, sim::page_size); // whoever still maps it notices
     mprotect(page, sim::page_size, PROT_NONE);
     arena.used[*index] = false;

@@ -4,8 +4,6 @@
 #include <cstring>
 #include <deque>
 
-#include <xen/shared.hpp>
-
 #include "internal.hpp"
 #include "sim.hpp"
 #include "xenstore_wire.hpp"
@@ -73,7 +71,7 @@ bool answer_one()
 
 bool receive()
 {
-    const uint32_t produced = xen::load_shared(ring().req_prod);
+    const uint32_t produced = ring().req_prod;
     if (produced - ring().req_cons > xen::xenstore::ring_size)
         internal::fatal("the guest overruns its xenstore ring");
     const bool any = produced != ring().req_cons;
@@ -86,12 +84,11 @@ bool receive()
 bool transmit()
 {
     bool any = false;
-    while (!outgoing.empty() &&
-           ring().rsp_prod - xen::load_shared(ring().rsp_cons) < xen::xenstore::ring_size) {
+    while (!outgoing.empty() && ring().rsp_prod - ring().rsp_cons < xen::xenstore::ring_size) {
         ring().rsp[ring().rsp_prod % xen::xenstore::ring_size] =
             static_cast<char>(outgoing.front());
         outgoing.pop_front();
-        xen::store_shared(ring().rsp_prod, ring().rsp_prod + 1);
+        ring().rsp_prod += 1;
         any = true;
     }
     return any;
@@ -105,8 +102,7 @@ void start_over()
     ring().req_cons = ring().req_prod = ring().rsp_cons = ring().rsp_prod = 0;
     std::memset(ring().req, 0xff, sizeof(ring().req));
     std::memset(ring().rsp, 0xff, sizeof(ring().rsp));
-    xen::write_barrier();
-    xen::store_shared(ring().connection, 0);
+    ring().connection = 0;
 }
 
 } // namespace
@@ -130,7 +126,7 @@ bool step_ring()
         return false;
     bool any = false;
     if (take_store_event()) {
-        if (xen::load_shared(ring().connection) == xen::xenstore::connection_reconnect) {
+        if (ring().connection == xen::xenstore::connection_reconnect) {
             start_over();
             any = true;
         }

@@ -4,6 +4,8 @@
 
 #include <cstring>
 
+#include <sim/access.hpp>
+
 namespace blktest {
 
 using namespace sim;
@@ -45,6 +47,7 @@ bool Backend::attach()
     page_ = peer_->map(number(frontend_dir + "/ring-ref"));
     if (!page_)
         return false;
+    sim::guard(page_);
     ring_ = Ring(page_, 4096);
     port_ = peer_->bind(number(frontend_dir + "/event-channel"), [this] { serve_all(); });
     return port_ != 0;

@@ -2,6 +2,8 @@
 // The simulated network backend (public/io/netif.h, the backend's side).
 #include "backend.hpp"
 
+#include <sim/access.hpp>
+
 namespace netfront_test {
 
 using xen::netif::RxRequest;
@@ -86,6 +88,8 @@ void Backend::connect()
         set_state(5);
         return;
     }
+    sim::guard(tx_pages_);
+    sim::guard(rx_pages_);
     tx = TxRing(tx_pages_, 4096);
     rx = RxRing(rx_pages_, 4096);
     set_state(4);

@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include <xen/access.hpp>
+
 namespace xen {
 
 template <class T>
@@ -17,16 +19,14 @@ concept SharedScalar = std::is_integral_v<T> && sizeof(T) <= 8;
 template <SharedScalar T>
 [[nodiscard, gnu::always_inline]] inline T load_shared(const T &field)
 {
-    // SAFETY: the reference is to mapped memory; volatile makes it one access of the full width.
-    return *const_cast<const volatile T *>(&field);
+    return access::load(&field);
 }
 
 // Stores a shared field once.
 template <SharedScalar T>
 [[gnu::always_inline]] inline void store_shared(T &field, std::type_identity_t<T> value)
 {
-    // SAFETY: as above.
-    *const_cast<volatile T *>(&field) = value;
+    access::store(&field, value);
 }
 
 // Orders this side's earlier reads before its later ones.
@@ -80,15 +80,13 @@ inline void store_shared_object(void *to, const T &object)
 // Copies out of a shared page into private memory, touching each byte once.
 inline void copy_from_shared(void *to, const void *from, unsigned long size)
 {
-    // SAFETY: both ranges are mapped and the caller's; the string move reads each byte once and
-    // the compiler can neither repeat nor drop it.
-    asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(size) : : "memory");
+    access::copy_in(to, from, size);
 }
 
 // Copies private memory into a shared page.
 inline void copy_to_shared(void *to, const void *from, unsigned long size)
 {
-    copy_from_shared(to, from, size);
+    access::copy_out(to, from, size);
 }
 
 } // namespace xen
