@@ -105,7 +105,7 @@ void BlkfrontTest::create_disk()
     store::write(backend_dir + "/frontend", frontend_dir);
     store::write(backend_dir + "/online", "1");
     store::write(backend_dir + "/state", "1");
-    backend_ = std::make_unique<Backend>();
+    backend_ = std::make_unique<Backend>(sectors);
     backend = backend_.get();
     storage_.assign((blkfront_object_size() + 7) / 8, 0);
     disk = reinterpret_cast<blkfront *>(storage_.data());

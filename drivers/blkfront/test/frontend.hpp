@@ -64,6 +64,7 @@ protected:
     // The device was broken by the backend: one line that contains this, no request left, no grant.
     void expect_broken(const std::string &line);
 
+    uint64_t sectors = 2048; // of the backend's disk
     Kernel kernel;
     Backend *backend = nullptr;
     blkfront *disk = nullptr;

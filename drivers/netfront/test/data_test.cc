@@ -5,7 +5,14 @@
 namespace netfront_test {
 namespace {
 
-using Data = ConnectedTest;
+class Data : public NetFrontTest {
+protected:
+    void SetUp() override
+    {
+        NetFrontTest::SetUp();
+        connect();
+    }
+};
 
 TEST_F(Data, SendsEverySize)
 {
