@@ -3,6 +3,8 @@
 
 import re
 
+from lab import leaks
+
 COMPLAINTS = re.compile(
     r"WARNING:|\bBUG\b|\bOops\b|Call Trace|general protection fault|Unable to handle kernel"
     r"|Kernel panic|rcu_\w+ (detected|self-detected) stall|soft lockup|hard LOCKUP|blocked for more"
@@ -45,17 +47,23 @@ class LogWatch:
     def __init__(self, dom0):
         self.dom0 = dom0
         self.seen = {}
+        self.census = None
         self.read()
 
     def texts(self):
-        """All logs by name, in one command, because each command costs part of a second."""
-        command = f"xl dmesg; echo {self.SEPARATOR}xen; dmesg; echo {self.SEPARATOR}dom0; " \
+        """All logs by name, in one command, because each command costs part of a second. The same
+        takes the census that the leak check compares."""
+        command = f"{leaks.COMMAND}; echo {self.SEPARATOR}xen; dmesg; echo {self.SEPARATOR}dom0; " \
+                  f"{leaks.DOMAINS}; echo {self.SEPARATOR}domains; " \
                   "cd /var/log/xen/console && for f in guest-*.log; do [ -f $f ] && cat $f && " \
                   f"echo && echo {self.SEPARATOR}$f; done"
         parts = re.split(rf"^{self.SEPARATOR}(.*)\n", self.dom0.run(command).out, flags=re.M)
         # The newline before a guest's separator is ours: its log may end in the middle of a line.
-        return {name: text[:-1] if name.startswith("guest-") else text
-                for name, text in zip(parts[1::2], parts[0::2])}
+        result = {name: text[:-1] if name.startswith("guest-") else text
+                  for name, text in zip(parts[1::2], parts[0::2])}
+        self.census = leaks.parse(result["xen"], result.pop("domains"))
+        result["xen"] = leaks.strip(result["xen"])
+        return result
 
     def read(self):
         """What is new since the last call, by log."""

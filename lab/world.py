@@ -9,6 +9,7 @@ whole machine with it; the next one starts from the snapshot again.
 import os
 
 from lab.guest import Guest, GuestKernel
+from lab.leaks import LeakWatch
 from lab.logs import LogWatch
 from lab.qemu import Lab
 from lab.steps import LOGS, LabError
@@ -25,6 +26,7 @@ class World:
                                   os.environ.get("GUEST_INITRD") or None)
         self.guests = {}
         self.logs = None
+        self.leaks = None
 
     @property
     def dom0(self):
@@ -32,6 +34,7 @@ class World:
             dom0 = self.lab.start()
             self.kernel.install(dom0)
             self.logs = LogWatch(dom0)
+            self.leaks = LeakWatch(dom0, self.logs.census)
         return self.lab.dom0
 
     def make(self, **settings):
@@ -74,10 +77,16 @@ class World:
         """What was logged since the last call, by log."""
         return self.logs.read() if self.lab.qemu and self.logs else {}
 
+    def new_leaks(self):
+        """What was not given back since the last call; follows new_logs(), which took the census."""
+        if not (self.lab.qemu and self.leaks):
+            return []
+        return self.leaks.check(self.logs.census, set(self.guests))
+
     def reset(self):
         """Ends the machine; the next use of dom0 starts a new one from the snapshot."""
         self.guests = {}
-        self.logs = None
+        self.logs = self.leaks = None
         self.lab.stop(clean=False)
 
     def keep(self, scenario, texts):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR GPL-2.0-only
-"""Around every scenario: a machine, a time limit, a look at all logs, and a line to run it again.
+"""Around every scenario: a machine, a time limit, a look at all logs and for leaks, and a line to run
+it again.
 
 Marks: @pytest.mark.limit(seconds), @pytest.mark.allow_log(pattern, ...), and those that T= may name
 too: @pytest.mark.advisory("XSA-155", ...), hostile, matrix, slow.
@@ -39,12 +40,12 @@ def session_world():
 @pytest.fixture
 def world(session_world, request):
     """The machine, whose logs are checked when the scenario has ended."""
-    session_world.new_logs()
     yield session_world
     name = re.sub(r"[^\w.-]+", "_", request.node.name)
     failed = getattr(request.node, "failed", True)
     try:
         texts = session_world.new_logs()
+        leaks = [] if failed else session_world.new_leaks()
     except LabError as error:
         session_world.reset()
         pytest.fail(f"dom0 does not answer after the scenario: {error}", pytrace=False)
@@ -52,11 +53,13 @@ def world(session_world, request):
     allowed = [pattern for mark in request.node.iter_markers("allow_log") for pattern in mark.args]
     complaints = [f"{log}: {line}" for log, text in texts.items()
                   for line in find_complaints(text, allowed)]
-    if failed or complaints:
+    if failed or complaints or leaks:
         session_world.reset()
     if complaints:
         pytest.fail("in the logs (" + str(path) + "):\n" + "\n".join(complaints[:20]),
                     pytrace=False)
+    if leaks:
+        pytest.fail("not given back:\n" + "\n".join(leaks), pytrace=False)
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ class FakeDom0:
 
     def run(self, command):
         mark = LogWatch.SEPARATOR
-        return Result(0, f"xen\n{mark}xen\ndom0\n{mark}dom0\n{self.guest}\n{mark}guest-x.log\n")
+        return Result(0, f"xen\n{mark}xen\ndom0\n{mark}dom0\n{mark}domains\n{self.guest}\n{mark}guest-x.log\n")
 
 
 def test_log_that_ends_within_a_line_is_read_once():
