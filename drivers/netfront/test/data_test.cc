@@ -5,14 +5,7 @@
 namespace netfront_test {
 namespace {
 
-class Data : public NetFrontTest {
-protected:
-    void SetUp() override
-    {
-        NetFrontTest::SetUp();
-        connect();
-    }
-};
+using Data = ConnectedTest;
 
 TEST_F(Data, SendsEverySize)
 {

@@ -91,9 +91,7 @@ void NetFrontTest::TearDown()
 {
     remove();
     backend.reset();
-    xen::reclaim_grants();
-    EXPECT_EQ(sim::pages_in_use(), 0u);
-    EXPECT_EQ(sim::grants_in_force(), 0u);
+    expect_nothing_held();
     EXPECT_EQ(xen::free_grants(), free_grants_);
     sim::store::unwatch(watch_);
     MachineTest::TearDown();
@@ -125,10 +123,16 @@ void NetFrontTest::remove()
     settle();
 }
 
-void NetFrontTest::connect()
+void NetFrontTest::prepare(bool ready)
 {
     create_directories();
     backend = std::make_unique<Backend>();
+    backend->ready = ready;
+}
+
+void NetFrontTest::connect()
+{
+    prepare();
     ASSERT_EQ(probe(), 0);
     settle();
     ASSERT_TRUE(link);
@@ -184,9 +188,9 @@ netfront_counters NetFrontTest::counters()
     return counters;
 }
 
-std::string NetFrontTest::front_state()
+std::string NetFrontTest::key(const std::string &name)
 {
-    return sim::store::read(front_path + "/state").value_or("none");
+    return sim::store::read(front_path + "/" + name).value_or("none");
 }
 
 Packet NetFrontTest::packet(size_t length, unsigned seed)
@@ -228,6 +232,28 @@ void NetFrontTest::expect_reconnect()
     settle();
     EXPECT_EQ(front_state(), "4");
     expect_traffic();
+}
+
+void NetFrontTest::expect_broken(const std::string &complaint)
+{
+    settle();
+    ASSERT_EQ(sim::complaints().size(), ++complaints_);
+    EXPECT_EQ(sim::complaints().back(), "device/vif/0: broken by its backend: " + complaint);
+    EXPECT_FALSE(link);
+    EXPECT_EQ(send(packet(100)), NETFRONT_DROPPED);
+    EXPECT_TRUE(received.empty());
+    // The backend followed to Closed, and the frontend does not start again by itself.
+    EXPECT_EQ(front_state(), "6");
+    expect_nothing_held();
+    expect_reconnect();
+    EXPECT_EQ(sim::complaints().size(), complaints_);
+}
+
+void NetFrontTest::expect_nothing_held()
+{
+    EXPECT_EQ(xen::reclaim_grants(), 0u);
+    EXPECT_EQ(sim::grants_in_force(), 0u);
+    EXPECT_EQ(sim::pages_in_use(), 0u);
 }
 
 } // namespace netfront_test

@@ -37,18 +37,26 @@ protected:
     // Makes the device; 0 or a negative errno.
     int probe();
     void remove();
-    // Directories, a backend, the device, and all of it connected.
+    // Directories, and a backend that goes further than InitWait when it is ready.
+    void prepare(bool ready = true);
+    // The same with the device, and all of it connected.
     void connect();
     // Runs machine, bus, polls and works until nothing happens any more.
     void settle();
     void poll(unsigned budget = 64);
     netfront_verdict send(const Packet &packet);
     netfront_counters counters();
-    std::string front_state();
+    static std::string key(const std::string &name); // of the frontend's directory
+    static std::string front_state() { return key("state"); }
     // Packets pass both ways.
     void expect_traffic();
     // The device works with a new backend.
     void expect_reconnect();
+    // The device broke because of `complaint`, gave up everything, and works again with a new
+    // backend.
+    void expect_broken(const std::string &complaint);
+    // No device, or a device that has no connection: it holds nothing.
+    static void expect_nothing_held();
 
     static Packet packet(size_t length, unsigned seed = 1);
 
@@ -61,6 +69,19 @@ private:
     unsigned watch_ = 0;
     bool backend_changed_ = false;
     unsigned free_grants_ = 0;
+    size_t complaints_ = 0; // that expect_broken() has seen
 };
+
+// The same with a device that is connected.
+class ConnectedTest : public NetFrontTest {
+protected:
+    void SetUp() override
+    {
+        NetFrontTest::SetUp();
+        connect();
+    }
+};
+
+constexpr unsigned pages_of_a_connection = 2 + 128 + 256; // rings, and buffers each way
 
 } // namespace netfront_test

@@ -10,11 +10,6 @@ namespace {
 
 using Lifecycle = NetFrontTest;
 
-std::string key(const char *name)
-{
-    return sim::store::read(front_path + "/" + name).value_or("none");
-}
-
 TEST_F(Lifecycle, Connects)
 {
     connect();
@@ -35,9 +30,7 @@ TEST_F(Lifecycle, Connects)
 
 TEST_F(Lifecycle, PassesNothingBeforeTheBackendIsConnected)
 {
-    create_directories();
-    backend = std::make_unique<Backend>();
-    backend->ready = false;
+    prepare(false);
     ASSERT_EQ(probe(), 0);
     settle();
     EXPECT_EQ(front_state(), "4");
@@ -78,9 +71,7 @@ TEST_F(Lifecycle, RefusesBadMacs)
 
 TEST_F(Lifecycle, RequiresReceiveCopy)
 {
-    create_directories();
-    backend = std::make_unique<Backend>();
-    backend->ready = false;
+    prepare(false);
     sim::store::remove(back_path + "/feature-rx-copy");
     ASSERT_EQ(probe(), 0);
     settle();
@@ -171,8 +162,8 @@ TEST_F(Lifecycle, ReconnectsAHundredTimes)
         ASSERT_EQ(backend->state(), 4u);
         expect_traffic();
         ASSERT_EQ(xen::reclaim_grants(), 0u);
-        ASSERT_EQ(sim::pages_in_use(), 386u);
-        ASSERT_EQ(sim::grants_in_force(), 386u);
+        ASSERT_EQ(sim::pages_in_use(), pages_of_a_connection);
+        ASSERT_EQ(sim::grants_in_force(), pages_of_a_connection);
     }
     EXPECT_TRUE(sim::complaints().empty());
 }
@@ -226,7 +217,7 @@ TEST_F(Lifecycle, BackendReturnsUnnoticed)
     expect_traffic();
 }
 
-TEST_F(Lifecycle, HeldPagesStayUntilTheyAreReleased)
+TEST_F(Lifecycle, Xsa396HeldPagesStayUntilTheyAreReleased)
 {
     connect();
     backend->map_packets = true;
@@ -253,9 +244,7 @@ protected:
     void SetUp() override
     {
         NetFrontTest::SetUp();
-        create_directories();
-        backend = std::make_unique<Backend>();
-        backend->ready = GetParam() >= 4;
+        prepare(GetParam() >= 4);
         sim::store::write(back_path + "/online", "0");
         ASSERT_EQ(probe(), 0);
         settle();
@@ -316,10 +305,9 @@ INSTANTIATE_TEST_SUITE_P(States, Vanishing, testing::Values(1, 2, 3, 4, 5, 6, 7,
 
 TEST_F(Lifecycle, OutOfMemoryAtAnyPage)
 {
-    create_directories();
-    backend = std::make_unique<Backend>();
-    backend->ready = false;
-    for (unsigned after = 0; after < 386; after += after < 4 || after > 380 ? 1 : 37) {
+    prepare(false);
+    for (unsigned after = 0; after < pages_of_a_connection;
+         after += after < 4 || after > 380 ? 1 : 37) {
         backend->set_state(2);
         ASSERT_EQ(probe(), 0);
         sim::fail_page_alloc(after);
@@ -334,9 +322,7 @@ TEST_F(Lifecycle, OutOfMemoryAtAnyPage)
 
 TEST_F(Lifecycle, OutOfGrants)
 {
-    create_directories();
-    backend = std::make_unique<Backend>();
-    backend->ready = false;
+    prepare(false);
     for (unsigned left : {0u, 1u, 2u, 100u, 130u, 385u}) {
         xen::GrantPool others;
         ASSERT_TRUE(others.reserve(xen::free_grants() - left).ok());
@@ -357,8 +343,7 @@ TEST_F(Lifecycle, OutOfGrants)
 
 TEST_F(Lifecycle, XenstoreFallsSilent)
 {
-    create_directories();
-    backend = std::make_unique<Backend>();
+    prepare();
     ASSERT_EQ(probe(), 0);
     sim::run();
     sim::store::answer(false);
@@ -371,8 +356,7 @@ TEST_F(Lifecycle, XenstoreFallsSilent)
 
 TEST_F(Lifecycle, NoEventChannel)
 {
-    create_directories();
-    backend = std::make_unique<Backend>();
+    prepare();
     ASSERT_EQ(probe(), 0);
     sim::filter_hypercalls([](unsigned number, const unsigned long *arguments) {
         const bool alloc = number == xen::abi::hypercall_event_channel_op &&
