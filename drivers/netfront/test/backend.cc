@@ -116,6 +116,14 @@ void Backend::drop_packet_mappings()
     held_.clear();
 }
 
+std::vector<uint8_t *> Backend::mapped_packets() const
+{
+    std::vector<uint8_t *> pages;
+    for (const auto &[grant, address] : held_)
+        pages.push_back(address);
+    return pages;
+}
+
 void Backend::notify() { peer.notify(port_); }
 
 // ---- the frontend's packets ----

@@ -44,6 +44,7 @@ public:
     bool connected() const { return tx_pages_ != nullptr; }
     void disconnect(); // drops mappings and the port
     void drop_packet_mappings();
+    std::vector<uint8_t *> mapped_packets() const;
 
     // ---- traffic ----
     std::deque<Packet> sent; // by the frontend

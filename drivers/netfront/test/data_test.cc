@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 // Packets through the network frontend, and a backend that follows the rules.
+#include <algorithm>
+
 #include "fixture.hpp"
 
 namespace netfront_test {
@@ -182,8 +184,8 @@ TEST_F(Data, RearmSeesWhatCameInBetween)
     EXPECT_TRUE(poll_wanted);
 }
 
-// XSA-403: a granted page shows the backend packets of this interface and nothing else.
-TEST_F(Data, GrantedPagesShowNothingElse)
+// A granted page shows the backend packets of this interface and nothing else.
+TEST_F(Data, Xsa403GrantedPagesShowNothingElse)
 {
     backend->serve_tx = false;
     ASSERT_EQ(send(packet(100)), NETFRONT_SENT);
@@ -196,6 +198,44 @@ TEST_F(Data, GrantedPagesShowNothingElse)
     // And it can only be read.
     EXPECT_FALSE(backend->peer.write(request.grant, 0, page.data(), 1));
 }
+
+// What lies around a packet in the guest's memory is in no page that the backend can reach, whether
+// the toolstack says that it is trusted or not: packets are always copied.
+class Trusted : public NetFrontTest, public testing::WithParamInterface<const char *> {};
+
+TEST_P(Trusted, Xsa403NeighboursOfPacketsStayPrivate)
+{
+    prepare();
+    if (*GetParam() != 0)
+        sim::store::write(front_path + "/trusted", GetParam());
+    ASSERT_EQ(probe(), 0);
+    settle();
+    const Packet poison(16, 0xc5);
+    Packet memory(3 * 4096, poison[0]);
+    for (unsigned size = 14; size <= 1514; size++) {
+        const Packet content = packet(size, size);
+        std::copy(content.begin(), content.end(), memory.begin() + 4096);
+        ASSERT_EQ(netfront_transmit(device, memory.data() + 4096, size), NETFRONT_SENT);
+        std::fill_n(memory.begin() + 4096, size, poison[0]);
+        ASSERT_TRUE(backend->deliver(content));
+        settle();
+        ASSERT_EQ(backend->sent.back(), content);
+    }
+    EXPECT_EQ(received.size(), 1501u);
+    unsigned granted = 0;
+    for (uint32_t reference = 0; reference < 2048; reference++) {
+        uint8_t *page = backend->peer.map(reference, false);
+        if (page == nullptr)
+            continue;
+        granted++;
+        EXPECT_EQ(std::search(page, page + 4096, poison.begin(), poison.end()), page + 4096)
+            << reference;
+        backend->peer.unmap(page);
+    }
+    EXPECT_EQ(granted, pages_of_a_connection);
+}
+
+INSTANTIATE_TEST_SUITE_P(Key, Trusted, testing::Values("", "0", "1", "x"));
 
 TEST_F(Data, BackendsErrorsAreCounted)
 {
