@@ -23,6 +23,7 @@ def build(name):
     return program
 
 
+@pytest.mark.advisory("XSA-171", "XSA-174", "XSA-274", "XSA-329")
 @pytest.mark.allow_log(r"entry\[\d+\]|traps: entry|x86: Booted")
 @pytest.mark.parametrize("name", FLAGS)
 def test_entry(world, dom0, name):
