@@ -11,13 +11,6 @@ else()
     add_library(fuzz_replay STATIC hypercall/fuzz/replay.cc)
 endif()
 
-# proxenos_core(LIBRARY): the fuzzer looks at which ways through this library an input takes.
-function(proxenos_core library)
-    if(FUZZ)
-        target_compile_options(${library} PRIVATE -fsanitize=fuzzer-no-link)
-    endif()
-endfunction()
-
 # proxenos_fuzz(NAME SOURCE library...): a target. Its corpus is the folder corpus/NAME beside it.
 function(proxenos_fuzz name source)
     add_executable(fuzz_${name} ${source})
