@@ -98,6 +98,7 @@ function(add_mutation patch)
         list(APPEND runs $<TARGET_FILE:${target}> ${filter})
     endforeach()
     list(REMOVE_DUPLICATES sources)
+    list(APPEND files ${sources})
     list(TRANSFORM sources PREPEND ${tree}/)
     list(TRANSFORM files PREPEND ${PROJECT_SOURCE_DIR}/)
     add_custom_command(OUTPUT ${sources}

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include <sim/access.hpp>
 #include <sim/sim.hpp>
 #include <xen/abi.hpp>
 #include <xen/grant.hpp>
@@ -81,6 +82,28 @@ TEST_F(GrantTest, AMappedPageIsQuarantined)
     EXPECT_EQ(xen::reclaim_grants(), 0u);
     EXPECT_EQ(sim::pages_in_use(), 0u);
     EXPECT_EQ(xen::free_grants(), all_);
+}
+
+// The peer maps between the look at the flags and the exchange: the exchange decides.
+TEST_F(GrantTest, Xsa396PeerMapsBetweenCheckAndExchange)
+{
+    auto *page = static_cast<char *>(xen_port_page_alloc());
+    auto grant = give(page);
+    uint8_t *view = nullptr;
+    {
+        const sim::LoadObserver peer([&](const void *, size_t, unsigned) {
+            if (view == nullptr)
+                view = peer_.map(grant.ref().value);
+        });
+        EXPECT_EQ(grant.end().error(), xen::Error::busy);
+    }
+    ASSERT_NE(view, nullptr);
+    EXPECT_TRUE(grant.active());
+    view[0] = 'x'; // it is still the peer's, too
+    EXPECT_EQ(page[0], 'x');
+    peer_.unmap(view);
+    EXPECT_TRUE(grant.end().ok());
+    xen_port_page_free(page);
 }
 
 TEST_F(GrantTest, ManyInQuarantineAreReclaimedInOnePass)

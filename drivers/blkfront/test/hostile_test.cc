@@ -3,6 +3,7 @@
 // the field and its value; what was in flight fails; no grant and no page is lost.
 #include <cstring>
 
+#include <sim/access.hpp>
 #include <xen/grant.hpp>
 
 #include "frontend.hpp"
@@ -241,6 +242,18 @@ TEST_F(Hostile, RingHeldAfterDetach)
     backend->vanish();
     EXPECT_EQ(xen::reclaim_grants(), 0u);
     EXPECT_EQ(sim::pages_in_use(), pages_with_ring - 1);
+}
+
+// Every byte of the ring that the backend can change is loaded once: nothing is there to change
+// between a check and a use.
+TEST_F(Hostile, Xsa155ResponseIsLoadedOnce)
+{
+    sim::clear_loads();
+    const uint8_t *slot = backend->ring().slot(backend->ring().response_index());
+    backend->respond(backend->serve(requests[0]));
+    ASSERT_EQ(kernel.completions.size(), 1u);
+    EXPECT_EQ(sim::loads(slot), 1u);
+    EXPECT_EQ(sim::loads(slot, sizeof(Response)), 1u);
 }
 
 // A response is judged by this guest's copy: what the backend does to the slot later is nothing.
