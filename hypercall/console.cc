@@ -36,6 +36,7 @@ void Console::attach(void *page, EventPort port)
     in_cons_ = load_shared(ring_->in_cons);
     out_prod_ = load_shared(ring_->out_prod);
     renew_patience();
+    throttle_ = {};
     stalled_.store(0);
     broken_.store(0);
 }
@@ -169,6 +170,25 @@ size_t Console::read(char *data, size_t size)
     if (done > 0)
         notify();
     return done;
+}
+
+// What the daemon did: bytes that it took, and bytes that it sent, of which nobody may want to
+// hear. A broken console's port stays masked.
+void Console::event_ends()
+{
+    if (!attached() || broken())
+        return;
+    const unsigned long flags = lock_.lock();
+    const auto room = this->room();
+    const uint32_t taken = out_cons_;
+    const uint32_t produced = load_shared(ring_->in_prod);
+    const uint32_t ready = produced - in_cons_;
+    lock_.unlock(flags);
+    if (!room.ok())
+        return fail("out_cons", taken);
+    if (ready > sizeof(ring_->in))
+        return fail("in_prod", produced);
+    throttle_.done(port_, taken + produced);
 }
 
 } // namespace xen

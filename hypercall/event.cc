@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 // Event channels (public/event_channel.h): allocating, notifying and closing ports. Delivery is the
-// kernel's (xen_port_event_bind).
+// kernel's (xen_port_event_bind); how fast it may be is decided here.
 #include <xen/event.hpp>
 #include <xen/format.hpp>
 #include <xen/hypercall.hpp>
@@ -20,7 +20,48 @@ void close_port(EventPort port)
     }
 }
 
+// Events beyond an honest peer's: the first of them costs this, each further one twice as much, up
+// to about a second.
+constexpr uint64_t first_delay = 1'000'000; // nanoseconds
+constexpr uint32_t doublings = 10;
+// What a peer that completes many things with few events may save up.
+constexpr uint32_t credit_max = 32;
+
 } // namespace
+
+uint64_t EventThrottle::next_delay(uint32_t progress, bool &longest)
+{
+    const uint32_t moved = progress - progress_;
+    progress_ = progress;
+    if (moved > 0 && credit_ == 0)
+        credit_ = 1; // the first one is free again
+    credit_ = moved < credit_max - credit_ ? credit_ + moved : credit_max;
+    if (credit_ > 0) {
+        --credit_;
+        idle_ = 0;
+        return 0;
+    }
+    const uint64_t delay = first_delay << idle_;
+    longest = idle_ == doublings;
+    if (!longest)
+        ++idle_;
+    return delay;
+}
+
+void EventThrottle::done(EventPort port, uint32_t progress)
+{
+    if (due_.exchange(0) == 0)
+        return;
+    bool longest = false;
+    const uint64_t delay = next_delay(progress, longest);
+    if (longest && !reported_) {
+        reported_ = true;
+        Line line;
+        line.text("event port ").number(port.value);
+        log_warning(line.text(" is slowed down: its other end sends events for nothing"));
+    }
+    xen_port_event_done(port.value, delay); // last: the next event may come at once
+}
 
 void notify(EventPort port)
 {
@@ -29,47 +70,40 @@ void notify(EventPort port)
     (void)hypercall(abi::hypercall_event_channel_op, abi::evtchnop_send, &op);
 }
 
-EventChannel::EventChannel(EventChannel &&other) : port_(std::exchange(other.port_, {})) {}
-
-EventChannel &EventChannel::operator=(EventChannel &&other)
+Status EventChannel::listen(DomId remote, Handler handler, void *context)
 {
-    if (this != &other) {
-        close();
-        port_ = std::exchange(other.port_, {});
-    }
-    return *this;
-}
-
-Result<EventChannel> EventChannel::listen(DomId remote, Handler handler, void *context)
-{
+    if (open())
+        return Error::busy;
     abi::EvtchnAllocUnbound op{domid_self.value, remote.value, 0};
     TRY(hypercall(abi::hypercall_event_channel_op, abi::evtchnop_alloc_unbound, &op));
     const EventPort port{op.port};
-    auto channel = adopt(port, handler, context);
-    if (!channel.ok())
+    const Status status = adopt(port, handler, context);
+    if (!status.ok())
         close_port(port);
-    return channel;
+    return status;
 }
 
-Result<EventChannel> EventChannel::adopt(EventPort port, Handler handler, void *context)
+Status EventChannel::adopt(EventPort port, Handler handler, void *context)
 {
+    if (open())
+        return Error::busy;
     if (port.value == 0 || port.value >= abi::max_event_ports)
         return Error::range;
+    port_ = port;
+    throttle_ = {};
     const int rc = xen_port_event_bind(port.value, handler, context);
-    if (rc < 0)
-        return static_cast<Error>(-rc);
-    EventChannel channel;
-    channel.port_ = port;
-    return channel;
+    if (rc == 0)
+        return {};
+    port_ = {};
+    return static_cast<Error>(-rc);
 }
 
 void EventChannel::close()
 {
     if (!open())
         return;
-    const EventPort port = std::exchange(port_, {});
-    xen_port_event_unbind(port.value);
-    close_port(port);
+    xen_port_event_unbind(port_.value);
+    close_port(std::exchange(port_, {}));
 }
 
 } // namespace xen

@@ -17,7 +17,12 @@ constexpr uint32_t idle_milliseconds = 10'000;
 constexpr unsigned reconnects_max = 8; // in a row, without one good reply
 constexpr unsigned messages_per_round = 64;
 
-void on_event(void *) { wake(); }
+// The rest is for whoever reads the ring.
+void on_event(void *)
+{
+    client.throttle.arrived();
+    wake();
+}
 
 // ---- under client.lock ----
 
@@ -114,11 +119,15 @@ bool pump()
     Violation violation;
     bool moved;
     bool dead;
+    uint32_t progress;
     {
         LockGuard guard(client.lock);
         moved = take_message(violation);
         dead = client.state == State::dead;
+        progress = client.ring.progress();
     }
+    if (!dead)
+        client.throttle.done(client.port, progress);
     if (violation.what != nullptr)
         report(violation, dead);
     if (moved)
@@ -274,6 +283,7 @@ Status start(void *page, EventPort port)
         client.waiting = false;
         client.abandoned = 0;
         client.reconnects = 0;
+        client.throttle = {};
         client.state = State::ready;
     }
     const int rc = xen_port_event_bind(port.value, on_event, nullptr);

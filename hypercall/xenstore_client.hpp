@@ -7,6 +7,7 @@
 // xenstore thread in run_once(), and whoever waits for a reply.
 #pragma once
 
+#include <xen/event.hpp>
 #include <xen/lock.hpp>
 #include <xen/xenstore.hpp>
 
@@ -27,6 +28,7 @@ struct Client {
     Atomic<uint32_t> changes; // see xen_port_xenstore_wait
     State state = State::stopped;
     EventPort port;
+    EventThrottle throttle;
     Ring ring;
     Parser parser;
     unsigned reconnects = 0;

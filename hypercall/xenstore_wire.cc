@@ -57,6 +57,8 @@ Result<uint32_t> Ring::receive(void *to, uint32_t size)
     return total;
 }
 
+uint32_t Ring::progress() const { return rsp_cons_ + load_shared(page_->req_cons); }
+
 bool Ring::can_reconnect() const
 {
     return (load_shared(page_->server_features) & feature_reconnect) != 0;

@@ -59,6 +59,9 @@ public:
     // Takes at most `size` bytes; returns how many.
     Result<uint32_t> receive(void *to, uint32_t size);
 
+    // A number that moves when xenstored sent something that was taken, or took something.
+    uint32_t progress() const;
+
     // Does this xenstored know how to start over?
     bool can_reconnect() const;
     // Asks for it; until reconnected() the ring must not be used. The caller notifies.

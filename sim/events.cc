@@ -3,6 +3,7 @@
 // step().
 #include <cerrno>
 #include <map>
+#include <optional>
 
 #include <xen/abi.hpp>
 #include <xen/port.h>
@@ -27,6 +28,8 @@ struct GuestPort {
     bool store = false; // xenstored's
     bool pending = false;
     bool running = false;
+    bool masked = false; // from its handler's call to xen_port_event_done()
+    std::optional<uint64_t> unmask_at;
     void (*handler)(void *) = nullptr;
     void *context = nullptr;
 };
@@ -34,6 +37,7 @@ struct GuestPort {
 std::map<uint32_t, GuestPort> ports;
 uint32_t next_port;
 bool store_event;
+unsigned delayed;
 
 GuestPort *find(uint32_t port)
 {
@@ -62,6 +66,7 @@ void boot_events()
     ports.clear();
     next_port = 3;
     store_event = false;
+    delayed = 0;
 }
 
 uint32_t open_store_port()
@@ -114,13 +119,17 @@ void deliver_events()
 {
     for (auto it = ports.begin(); it != ports.end();) {
         GuestPort &port = it->second;
-        if (!port.pending || port.handler == nullptr) {
+        if (port.unmask_at && *port.unmask_at <= now()) {
+            port.unmask_at.reset();
+            port.masked = false;
+        }
+        if (!port.pending || port.masked || port.handler == nullptr) {
             ++it;
             continue;
         }
         note_activity();
         port.pending = false;
-        port.running = true;
+        port.running = port.masked = true;
         enter_handler();
         port.handler(port.context);
         leave_handler();
@@ -151,6 +160,8 @@ bool step_events()
 } // namespace internal
 
 using namespace internal;
+
+unsigned delayed_events() { return delayed; }
 
 uint32_t Peer::bind(uint32_t guest_port, std::function<void()> on_event)
 {
@@ -207,6 +218,21 @@ void xen_port_event_unbind(uint32_t number)
     if (port->running)
         fatal("event handler unbinds itself");
     port->handler = nullptr;
+    port->masked = false;
+    port->unmask_at.reset();
+}
+
+void xen_port_event_done(uint32_t number, uint64_t delay_ns)
+{
+    sim::GuestPort *port = sim::find(number);
+    if (port == nullptr || port->handler == nullptr)
+        return;
+    if (!port->masked || port->unmask_at)
+        fatal("event port unmasked that was not masked");
+    sim::delayed += delay_ns > 0;
+    port->unmask_at = sim::now() + delay_ns;
+    if (sim::internal::interrupts_on())
+        sim::internal::deliver_events();
 }
 
 } // extern "C"

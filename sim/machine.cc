@@ -123,7 +123,12 @@ bool run_until(const std::function<bool()> &condition, uint64_t milliseconds)
 }
 
 uint64_t now() { return clock_now; }
-void advance(uint64_t nanoseconds) { clock_now += nanoseconds; }
+void advance(uint64_t nanoseconds)
+{
+    clock_now += nanoseconds;
+    if (interrupts_on())
+        deliver_events(); // of ports that were masked until now
+}
 const std::vector<std::string> &complaints() { return logged; }
 void filter_hypercalls(HypercallFilter filter) { hypercall_filter = std::move(filter); }
 

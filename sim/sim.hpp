@@ -36,6 +36,8 @@ void run();
 // The same until the condition holds; false after so much virtual time.
 bool run_until(const std::function<bool()> &condition, uint64_t milliseconds = 20000);
 
+unsigned delayed_events(); // how often the guest left a port masked for a while, since boot()
+
 uint64_t now(); // virtual nanoseconds
 void advance(uint64_t nanoseconds);
 

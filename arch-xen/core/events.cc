@@ -7,6 +7,7 @@
 
 extern "C" {
 void glue_handle_irq(unsigned irq);
+void glue_stray_event(void);
 xen::abi::VcpuInfo *glue_vcpu_info(void);
 }
 
@@ -49,6 +50,13 @@ void mask(uint32_t port)
 
 void unmask(uint32_t port)
 {
+    uint64_t &word = guest.shared_info->evtchn_mask[port / word_bits];
+    clear_bit(word, bit_of(port));
+    // Pairs with Xen setting the pending bit and then looking at the mask: one of the two sees it.
+    if (!(load_shared(guest.shared_info->evtchn_pending[port / word_bits]) & bit_of(port)))
+        return;
+    // An event came meanwhile. Xen knows which vCPU to tell, but only looks at masked ports.
+    set_bit(word, bit_of(port));
     abi::EvtchnPort args{port};
     (void)hypercall(abi::hypercall_event_channel_op, abi::evtchnop_unmask, &args);
 }
@@ -59,6 +67,7 @@ void handle_port(uint32_t port, unsigned cpu)
     if (state.irq == 0) {
         // Nobody listens (any more): once is enough, unless the port was given out again meanwhile.
         mask(port);
+        glue_stray_event();
         if (state_of(port).irq != 0)
             unmask(port);
         return;
@@ -115,7 +124,11 @@ extern "C" void xen_event_ack(uint32_t port)
 
 extern "C" void xen_event_mask(uint32_t port) { mask(port); }
 
-// Xen does it, because it also looks whether an event came meanwhile and to which vCPU it goes.
+extern "C" uint32_t xen_port_irq(uint32_t port)
+{
+    return port < abi::max_event_ports ? state_of(port).irq : 0;
+}
+
 extern "C" void xen_event_unmask(uint32_t port) { unmask(port); }
 
 extern "C" void xen_mask_all_events(void)

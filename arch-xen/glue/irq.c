@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Event channels as an irq_chip, the upcall, and the event part of the cores' contract (xen/port.h). */
+#include <linux/hrtimer.h>
 #include <linux/interrupt.h>
 #include <linux/irq.h>
 #include <linux/slab.h>
@@ -30,6 +31,13 @@ static void chip_mask(struct irq_data *data)
 	xen_event_mask(port_of(data));
 }
 
+/* What a device's peer sends comes once, until xen_port_event_done(). */
+static void chip_mask_ack(struct irq_data *data)
+{
+	chip_mask(data);
+	chip_ack(data);
+}
+
 static void chip_unmask(struct irq_data *data)
 {
 	xen_event_unmask(port_of(data));
@@ -42,6 +50,20 @@ static struct irq_chip event_chip = {
 	.irq_unmask = chip_unmask,
 	.flags = IRQCHIP_SKIP_SET_WAKE,
 };
+
+static struct irq_chip device_chip = {
+	.name = "xen-device",
+	.irq_ack = chip_mask_ack,
+	.irq_mask = chip_mask,
+	.irq_unmask = chip_unmask,
+	.flags = IRQCHIP_SKIP_SET_WAKE,
+};
+
+/* The line ERR of /proc/interrupts. */
+void glue_stray_event(void)
+{
+	atomic_inc(&irq_err_count);
+}
 
 void glue_handle_irq(unsigned int irq)
 {
@@ -57,13 +79,14 @@ DEFINE_IDTENTRY_SYSVEC(xen_pv_evtchn_do_upcall)
 }
 
 /* The irq of a port that is delivered to `cpu`; 0: none left. */
-static unsigned int port_to_irq(u32 port, unsigned int cpu, irq_flow_handler_t flow)
+static unsigned int port_to_irq(u32 port, unsigned int cpu, irq_flow_handler_t flow,
+				struct irq_chip *chip)
 {
 	int irq = port < MAX_PORTS ? irq_alloc_desc_from(FIRST_IRQ, -1) : -ERANGE;
 
 	if (irq < 0)
 		return 0;
-	irq_set_chip_and_handler_name(irq, &event_chip, flow, "event");
+	irq_set_chip_and_handler_name(irq, chip, flow, "event");
 	irq_set_chip_data(irq, (void *)(unsigned long)port);
 	xen_port_assign(port, irq, cpu);
 	return irq;
@@ -84,7 +107,7 @@ static int percpu_irq(int port, unsigned int cpu, irqreturn_t (*handler)(int, vo
 
 	if (port < 0)
 		return port;
-	irq = port_to_irq(port, cpu, handle_percpu_irq);
+	irq = port_to_irq(port, cpu, handle_percpu_irq, &event_chip);
 	if (irq)
 		err = request_irq(irq, handler, IRQF_PERCPU | IRQF_NOBALANCING | IRQF_TIMER, name, NULL);
 	if (!err)
@@ -110,15 +133,11 @@ int xen_ipi_to_irq(unsigned int cpu, irqreturn_t (*handler)(int, void *), const 
 /* ---- xen/port.h ---- */
 
 struct binding {
-	struct list_head list;
 	u32 port;
-	unsigned int irq;
 	void (*handler)(void *context);
 	void *context;
+	struct hrtimer unmask; /* of a port that is slowed down */
 };
-
-static LIST_HEAD(bindings);
-static DEFINE_MUTEX(bindings_lock);
 
 static irqreturn_t event_interrupt(int irq, void *data)
 {
@@ -128,9 +147,16 @@ static irqreturn_t event_interrupt(int irq, void *data)
 	return IRQ_HANDLED;
 }
 
+static enum hrtimer_restart unmask_late(struct hrtimer *timer)
+{
+	xen_event_unmask(container_of(timer, struct binding, unmask)->port);
+	return HRTIMER_NORESTART;
+}
+
 int xen_port_event_bind(uint32_t port, void (*handler)(void *context), void *context)
 {
 	struct binding *binding = kzalloc(sizeof(*binding), GFP_KERNEL);
+	unsigned int irq;
 	int err = -ENOMEM;
 
 	if (!binding)
@@ -138,35 +164,44 @@ int xen_port_event_bind(uint32_t port, void (*handler)(void *context), void *con
 	binding->port = port;
 	binding->handler = handler;
 	binding->context = context;
-	binding->irq = port_to_irq(port, 0, handle_edge_irq);
-	if (binding->irq)
-		err = request_irq(binding->irq, event_interrupt, 0, "xen-event", binding);
-	if (err) {
-		if (binding->irq)
-			forget_port(port, binding->irq);
-		kfree(binding);
-		return err;
+	hrtimer_init(&binding->unmask, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
+	binding->unmask.function = unmask_late;
+	irq = port_to_irq(port, 0, handle_edge_irq, &device_chip);
+	if (irq) {
+		irq_set_handler_data(irq, binding);
+		err = request_irq(irq, event_interrupt, 0, "xen-event", binding);
+		if (!err)
+			return 0;
+		forget_port(port, irq);
 	}
-	mutex_lock(&bindings_lock);
-	list_add(&binding->list, &bindings);
-	mutex_unlock(&bindings_lock);
-	return 0;
+	kfree(binding);
+	return err;
+}
+
+void xen_port_event_done(uint32_t port, uint64_t delay_ns)
+{
+	unsigned int irq = xen_port_irq(port);
+	struct binding *binding = irq ? irq_get_handler_data(irq) : NULL;
+
+	if (!binding)
+		return;
+	if (delay_ns)
+		hrtimer_start(&binding->unmask, ns_to_ktime(delay_ns), HRTIMER_MODE_REL);
+	else
+		xen_event_unmask(port);
 }
 
 void xen_port_event_unbind(uint32_t port)
 {
-	struct binding *binding, *next;
+	unsigned int irq = xen_port_irq(port);
+	struct binding *binding = irq ? irq_get_handler_data(irq) : NULL;
 
-	mutex_lock(&bindings_lock);
-	list_for_each_entry_safe(binding, next, &bindings, list) {
-		if (binding->port != port)
-			continue;
-		list_del(&binding->list);
-		free_irq(binding->irq, binding);
-		forget_port(port, binding->irq);
-		kfree(binding);
-	}
-	mutex_unlock(&bindings_lock);
+	if (!binding)
+		return;
+	free_irq(irq, binding); /* waits for the handler, which may start the timer */
+	hrtimer_cancel(&binding->unmask);
+	forget_port(port, irq);
+	kfree(binding);
 }
 
 static void __init intr_init(void)

@@ -5,64 +5,92 @@
 #include <sim/sim.hpp>
 #include <xen/abi.hpp>
 #include <xen/event.hpp>
+#include <xen/port.h>
 
 namespace {
 
-void count(void *context) { ++*static_cast<unsigned *>(context); }
+constexpr uint64_t millisecond = 1'000'000;
 
+// A port; each of its events makes so much progress.
 class EventTest : public sim::MachineTest {
 protected:
-    xen::Result<xen::EventChannel> listen()
+    struct End {
+        xen::EventChannel channel;
+        unsigned events = 0;
+        uint32_t progress = 0;
+        uint32_t step = 1;
+        bool deferred = false; // somebody else calls done()
+    };
+
+    static void on_event(void *context)
     {
-        return xen::EventChannel::listen(xen::DomId{3}, count, &events_);
+        auto &end = *static_cast<End *>(context);
+        ++end.events;
+        end.progress += end.step;
+        end.channel.arrived();
+        if (!end.deferred)
+            end.channel.done(end.progress);
     }
 
-    unsigned events_ = 0;
+    xen::Status listen() { return end_.channel.listen(xen::DomId{3}, on_event, &end_); }
+
+    // A connected port; returns the peer's end.
+    uint32_t connect()
+    {
+        EXPECT_TRUE(listen().ok());
+        const uint32_t port = peer_.bind(end_.channel.port().value);
+        EXPECT_NE(port, 0u);
+        return port;
+    }
+
+    // The peer sends an event every 10 us.
+    void storm(uint32_t port, uint64_t nanoseconds)
+    {
+        for (const uint64_t end = sim::now() + nanoseconds; sim::now() < end;) {
+            peer_.notify(port);
+            sim::advance(10'000);
+        }
+    }
+
     sim::Peer peer_{3};
+    End end_;
 };
 
 TEST_F(EventTest, BothWays)
 {
-    auto channel = listen().take();
-    const uint32_t port = peer_.bind(channel.port().value);
-    ASSERT_NE(port, 0u);
+    const uint32_t port = connect();
     (void)peer_.take_event(port);
     peer_.notify(port);
-    EXPECT_EQ(events_, 1u);
+    EXPECT_EQ(end_.events, 1u);
     EXPECT_FALSE(peer_.take_event(port));
-    channel.notify();
+    end_.channel.notify();
     EXPECT_TRUE(peer_.take_event(port));
 }
 
 TEST_F(EventTest, OnlyTheNamedDomainBinds)
 {
-    auto channel = listen().take();
+    ASSERT_TRUE(listen().ok());
     sim::Peer stranger{4};
-    EXPECT_EQ(stranger.bind(channel.port().value), 0u);
+    EXPECT_EQ(stranger.bind(end_.channel.port().value), 0u);
 }
 
 TEST_F(EventTest, ClosingEndsDelivery)
 {
-    auto channel = listen().take();
-    const uint32_t port = peer_.bind(channel.port().value);
-    channel.close();
-    EXPECT_FALSE(channel.open());
+    const uint32_t port = connect();
+    end_.channel.close();
+    EXPECT_FALSE(end_.channel.open());
     peer_.notify(port);
-    EXPECT_EQ(events_, 0u);
-    channel.close();
-    channel.notify();
+    EXPECT_EQ(end_.events, 0u);
+    end_.channel.close();
+    end_.channel.notify();
 }
 
-TEST_F(EventTest, MovingKeepsThePort)
+TEST_F(EventTest, OnePortAtATime)
 {
-    auto channel = listen().take();
-    const auto port = channel.port();
-    xen::EventChannel other = std::move(channel);
-    EXPECT_EQ(other.port(), port);
-    auto second = listen().take();
-    second = std::move(other); // closes its own
-    peer_.notify(peer_.bind(port.value));
-    EXPECT_EQ(events_, 1u);
+    ASSERT_TRUE(listen().ok());
+    EXPECT_EQ(listen().error(), xen::Error::busy);
+    end_.channel.close();
+    EXPECT_TRUE(listen().ok());
 }
 
 TEST_F(EventTest, XenRefuses)
@@ -84,6 +112,128 @@ TEST_F(EventTest, XenNamesAnImpossiblePort)
         EXPECT_EQ(listen().error(), xen::Error::range);
     }
     EXPECT_EQ(closed, 3u);
+}
+
+// ---- events without end ----
+
+TEST_F(EventTest, Xsa332Xsa391StormIsSlowedDownFurtherAndFurther)
+{
+    const uint32_t port = connect();
+    end_.step = 0;
+    storm(port, 10 * millisecond);
+    EXPECT_EQ(end_.events, 5u); // at 0, 0 (the first one is free), 1, 3, 7 ms
+    storm(port, 10000 * millisecond);
+    EXPECT_GE(end_.events, 15u);
+    EXPECT_LE(end_.events, 21u); // once a second from now on
+    const unsigned before = end_.events;
+    storm(port, 10000 * millisecond);
+    EXPECT_GE(end_.events, before + 9);
+    EXPECT_LE(end_.events, before + 10);
+    ASSERT_EQ(sim::complaints().size(), 1u) << "one line, however long it takes";
+    EXPECT_NE(sim::complaints()[0].find("events for nothing"), std::string::npos);
+}
+
+TEST_F(EventTest, Xsa391ProgressEndsTheSlowness)
+{
+    const uint32_t port = connect();
+    end_.step = 0;
+    storm(port, 1000 * millisecond);
+    end_.step = 1;
+    peer_.notify(port);
+    sim::advance(2000 * millisecond); // one more comes, with progress
+    const unsigned delayed = sim::delayed_events();
+    for (unsigned before = end_.events, i = 1; i <= 100; ++i) {
+        peer_.notify(port);
+        EXPECT_EQ(end_.events, before + i);
+    }
+    EXPECT_EQ(sim::delayed_events(), delayed);
+    end_.step = 0;
+    peer_.notify(port); // free again
+    EXPECT_EQ(sim::delayed_events(), delayed);
+    peer_.notify(port);
+    EXPECT_EQ(sim::delayed_events(), delayed + 1);
+}
+
+// What completed at any time since the last event counts, whoever found it.
+TEST_F(EventTest, Xsa391ProgressOutsideOfTheHandlerCounts)
+{
+    const uint32_t port = connect();
+    end_.step = 0;
+    for (unsigned i = 0; i < 1000; ++i) {
+        ++end_.progress; // a poll took something
+        peer_.notify(port);
+    }
+    EXPECT_EQ(end_.events, 1000u);
+    EXPECT_EQ(sim::delayed_events(), 0u);
+}
+
+// An honest peer completes something and then sends the event, which may be late: then a whole
+// batch may have been taken before its events come.
+TEST_F(EventTest, HonestEventsThatComeLateAreNotDelayed)
+{
+    const uint32_t port = connect();
+    end_.step = 0;
+    for (unsigned round = 0; round < 100; ++round) {
+        end_.progress += 4;
+        for (unsigned i = 0; i < 4; ++i)
+            peer_.notify(port);
+    }
+    EXPECT_EQ(end_.events, 400u);
+    EXPECT_EQ(sim::delayed_events(), 0u);
+}
+
+// ... but nobody saves up for a storm.
+TEST_F(EventTest, Xsa332CreditIsBounded)
+{
+    const uint32_t port = connect();
+    end_.step = 1000;
+    for (unsigned i = 0; i < 1000; ++i)
+        peer_.notify(port);
+    end_.step = 0;
+    storm(port, 10 * millisecond);
+    EXPECT_LE(end_.events, 1000u + 40);
+}
+
+// Masked from the handler's call to done(): later events are one event, which comes then.
+TEST_F(EventTest, Xsa332NothingComesBeforeTheLastOneIsDone)
+{
+    const uint32_t port = connect();
+    end_.deferred = true;
+    storm(port, 1000 * millisecond);
+    EXPECT_EQ(end_.events, 1u);
+    end_.channel.done(end_.progress);
+    EXPECT_EQ(end_.events, 2u);
+    sim::advance(5000 * millisecond);
+    EXPECT_EQ(end_.events, 2u) << "a broken device is never done";
+}
+
+TEST_F(EventTest, DoneWithoutAnEventIsNothing)
+{
+    const uint32_t port = connect();
+    for (unsigned i = 0; i < 10; ++i)
+        end_.channel.done(0);
+    end_.step = 0;
+    peer_.notify(port); // the free one is still there
+    EXPECT_EQ(sim::delayed_events(), 0u);
+}
+
+// The port goes while it waits to be unmasked, and its number is somebody else's.
+TEST_F(EventTest, Xsa331ClosedWhileSlowedDown)
+{
+    const uint32_t port = connect();
+    end_.step = 0;
+    storm(port, 100 * millisecond);
+    const unsigned before = end_.events;
+    end_.channel.close();
+    peer_.notify(port);
+    sim::advance(5000 * millisecond);
+    EXPECT_EQ(end_.events, before);
+    xen_port_event_done(port, 0); // too late, and harmless
+    // The next one starts afresh.
+    const uint32_t next = connect();
+    peer_.notify(next);
+    EXPECT_EQ(end_.events, before + 1);
+    EXPECT_EQ(sim::complaints().size(), 0u);
 }
 
 } // namespace

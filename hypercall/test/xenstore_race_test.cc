@@ -30,6 +30,7 @@ std::mutex wait_lock;
 std::condition_variable changed;
 std::atomic<uint64_t> skipped_time; // moves the clock, so that requests time out
 std::atomic<bool> interrupts;
+std::atomic<bool> masked;
 void (*handler)(void *);
 
 // xenstored in a thread: answers everything with its own request, and fires a watch now and then.
@@ -68,7 +69,7 @@ private:
                 incoming_.push_back(ring().req[consumed++ % xs::ring_size]);
             store(ring().req_cons, consumed);
             answer();
-            if (interrupts)
+            if (interrupts && !masked.exchange(true))
                 handler(nullptr);
             std::this_thread::yield();
         }
@@ -199,10 +200,12 @@ void xen_port_irq_restore(unsigned long) {}
 int xen_port_event_bind(uint32_t, void (*function)(void *), void *)
 {
     handler = function;
+    masked = false;
     interrupts = true;
     return 0;
 }
 
+void xen_port_event_done(uint32_t, uint64_t) { masked = false; }
 void xen_port_event_unbind(uint32_t) { interrupts = false; }
 
 void xen_port_xenstore_lock(void) { request_lock.lock(); }

@@ -15,6 +15,8 @@ void event_pair();
 void event_masked();
 void event_merged();
 void event_closed();
+void event_closed_by_handler();
+void event_storm();
 void time_advances();
 void timer();
 

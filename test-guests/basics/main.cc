@@ -21,6 +21,8 @@ const Test tests[] = {
     {"a masked event waits", event_masked},
     {"events while one is pending merge", event_merged},
     {"a closed port is silent", event_closed},
+    {"a handler may close its own port and another one", event_closed_by_handler},
+    {"events for nothing are slowed down, others are not", event_storm},
     {"time advances and never goes back", time_advances},
     {"the timer fires, not early", timer},
     {"an unused grant ends at once", grant_ends},

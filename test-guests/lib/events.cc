@@ -16,6 +16,7 @@ namespace {
 struct Binding {
     void (*handler)(void *context);
     void *context;
+    uint64_t unmask_at; // 0: not to be unmasked by itself
 };
 
 constexpr unsigned max_ports = 128; // as many as SCHEDOP_poll takes
@@ -23,13 +24,45 @@ constinit Binding bindings[max_ports];
 
 abi::VcpuInfo &vcpu() { return guest::shared_info().vcpu_info[0]; }
 
+uint64_t bit_of(unsigned port) { return 1ull << (port % 64); }
+
+void mask(unsigned port)
+{
+    // Pairs with Xen testing the mask when it sets the pending bit.
+    __atomic_fetch_or(&guest::shared_info().evtchn_mask[port / 64], bit_of(port), __ATOMIC_SEQ_CST);
+}
+
+bool masked(unsigned port)
+{
+    return load_shared(guest::shared_info().evtchn_mask[port / 64]) & bit_of(port);
+}
+
+// Xen does it, because it also looks whether an event came meanwhile.
+Status unmask(unsigned port)
+{
+    abi::EvtchnPort op{port};
+    return hypercall(abi::hypercall_event_channel_op, abi::evtchnop_unmask, &op).error();
+}
+
+void unmask_due()
+{
+    for (unsigned port = 0; port < max_ports; ++port) {
+        if (bindings[port].unmask_at && bindings[port].unmask_at <= xen_port_now()) {
+            bindings[port].unmask_at = 0;
+            unmask(port).take();
+        }
+    }
+}
+
 void run_handlers(unsigned word, uint64_t bits)
 {
     while (bits) {
         unsigned port = word * 64 + static_cast<unsigned>(__builtin_ctzll(bits));
         bits &= bits - 1;
-        // Pairs with Xen setting the bit: an event after this point comes as a new upcall.
-        __atomic_fetch_and(&guest::shared_info().evtchn_pending[word], ~(1ull << (port % 64)),
+        // Until xen_port_event_done(), or for good if nobody listens (any more).
+        mask(port);
+        // Pairs with Xen setting the bit: an event after this point comes once it is unmasked.
+        __atomic_fetch_and(&guest::shared_info().evtchn_pending[word], ~bit_of(port),
                            __ATOMIC_SEQ_CST);
         if (port < max_ports && bindings[port].handler)
             bindings[port].handler(bindings[port].context);
@@ -91,19 +124,25 @@ int xen_port_event_bind(uint32_t port, void (*handler)(void *context), void *con
 {
     if (port >= max_ports)
         return to_errno(Error::no_space);
-    bindings[port] = {handler, context};
-    abi::EvtchnPort unmask{port};
-    auto result = hypercall(abi::hypercall_event_channel_op, abi::evtchnop_unmask, &unmask);
-    return result.ok() ? 0 : to_errno(result.error());
+    bindings[port] = {handler, context, 0};
+    return to_errno(unmask(port).error());
+}
+
+void xen_port_event_done(uint32_t port, uint64_t delay_ns)
+{
+    if (port >= max_ports || !bindings[port].handler)
+        return;
+    if (delay_ns)
+        bindings[port].unmask_at = xen_port_now() + delay_ns;
+    else
+        unmask(port).take();
 }
 
 void xen_port_event_unbind(uint32_t port)
 {
     if (port >= max_ports)
         return;
-    uint64_t &word = guest::shared_info().evtchn_mask[port / 64];
-    // Pairs with Xen testing the mask when it sets the pending bit.
-    __atomic_fetch_or(&word, 1ull << (port % 64), __ATOMIC_SEQ_CST);
+    mask(port);
     bindings[port] = {};
 }
 
@@ -112,10 +151,14 @@ void guest::wait_for_event(uint64_t deadline)
     uint32_t ports[max_ports];
     abi::SchedPoll poll{ports, 0, deadline};
     for (uint32_t port = 0; port < max_ports; ++port) {
-        if (bindings[port].handler)
+        // A masked one may have an event, which nobody takes for now.
+        if (bindings[port].handler && !masked(port))
             ports[poll.nr_ports++] = port;
+        if (bindings[port].unmask_at && bindings[port].unmask_at < poll.timeout)
+            poll.timeout = bindings[port].unmask_at;
     }
     (void)hypercall(abi::hypercall_sched_op, abi::schedop_poll, &poll);
+    unmask_due();
 }
 
 void guest::wait_change(const uint32_t &counter, uint32_t seen, uint32_t ms)

@@ -25,8 +25,7 @@ Status Queue::open(DomId backend, uint16_t handle)
         return Error::no_memory;
     ring_.init(ring_page_);
     ring_grant_ = TRY(Grant::give(backend, ring_page_, GrantAccess::read_write));
-    channel_ = TRY(EventChannel::listen(backend, on_event, this));
-    return {};
+    return channel_.listen(backend, on_event, this);
 }
 
 void Queue::run(const blkfront_geometry &geometry)
@@ -170,16 +169,20 @@ void Queue::send(unsigned index, const blkfront_request &request)
 void Queue::on_event(void *context)
 {
     auto &queue = *static_cast<Queue *>(context);
-    for (;;) {
+    queue.channel_.arrived();
+    uint32_t taken;
+    for (bool more = true; more;) {
         Batch batch;
         {
             LockGuard guard(queue.lock_);
             queue.take_responses(batch);
+            taken = queue.ring_.taken();
         }
         queue.hand_up(batch);
-        if (batch.count == 0)
-            return;
+        more = batch.count > 0;
     }
+    if (!queue.broken())
+        queue.channel_.done(taken);
 }
 
 void Queue::take_responses(Batch &batch)

@@ -150,15 +150,38 @@ TEST_F(Hostile, EventsAfterTheViolation)
     expect_broken("rsp_prod is 100");
 }
 
-TEST_F(Hostile, EventStormWithoutResponses)
+// The more events without responses, the longer the next one takes; responses end that.
+TEST_F(Hostile, Xsa391StormWithoutResponses)
 {
-    for (unsigned i = 0; i < 10000; ++i)
+    for (unsigned i = 0; i < 100'000; ++i) {
         backend->notify();
+        sim::advance(100'000);
+    }
     EXPECT_TRUE(kernel.completions.empty());
+    EXPECT_LE(sim::delayed_events(), 20u); // in 10 s
     for (const Request &request : requests)
         backend->respond(backend->serve(request));
+    sim::advance(1'100'000'000);
     EXPECT_EQ(kernel.completions.size(), 3u);
-    EXPECT_TRUE(sim::complaints().empty());
+    EXPECT_EQ(sim::complaints().size(), 1u);
+    backend->automatic = true;
+    const unsigned delayed = sim::delayed_events();
+    for (unsigned i = 0; i < 100; ++i)
+        expect_working();
+    EXPECT_EQ(sim::delayed_events(), delayed);
+}
+
+// The port of a device that its backend broke is not unmasked again.
+TEST_F(Hostile, Xsa391BrokenDeviceTakesNoEvents)
+{
+    backend->follow_states = false;
+    backend->publish_producer(100);
+    for (unsigned i = 0; i < 1000; ++i) {
+        backend->notify();
+        sim::advance(10'000'000);
+    }
+    EXPECT_EQ(sim::delayed_events(), 0u);
+    expect_broken("rsp_prod is 100");
 }
 
 TEST_F(BlkfrontTest, ResponsesBeforeTheDiskIsConnected)

@@ -36,4 +36,8 @@ extern "C" void console_core_wait() { (void)console.wait_for_room(); }
 
 extern "C" int console_core_is_stalled() { return console.stalled(); }
 
+extern "C" void console_core_event_begins() { console.event_begins(); }
+
+extern "C" void console_core_event_ends() { console.event_ends(); }
+
 extern "C" size_t console_core_read(char *data, size_t size) { return console.read(data, size); }

@@ -34,6 +34,10 @@ int console_core_is_stalled(void);
 
 size_t console_core_read(char *data, size_t size);
 
+/* Around what the handler of the port's events does. */
+void console_core_event_begins(void);
+void console_core_event_ends(void);
+
 #ifdef __cplusplus
 }
 #endif

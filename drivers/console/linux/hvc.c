@@ -108,8 +108,10 @@ static const struct hv_ops console_ops = {
 
 static void on_event(void *hvc)
 {
+	console_core_event_begins();
 	if (hvc_poll(hvc))
 		hvc_kick();
+	console_core_event_ends();
 }
 
 static int __init start_console(void)

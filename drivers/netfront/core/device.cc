@@ -167,7 +167,9 @@ void NetFront::handle_broken()
 
 void NetFront::on_event(void *self)
 {
-    netfront_port_event(static_cast<NetFront *>(self)->context_);
+    auto &front = *static_cast<NetFront *>(self);
+    front.event_.arrived();
+    netfront_port_event(front.context_);
 }
 
 void NetFront::connect()
@@ -192,8 +194,7 @@ Status NetFront::allocate()
     TRY(rx_page_.allocate(backend_id_));
     TRY(tx_pages_.allocate(backend_id_, GrantAccess::read_only, tx_buffers));
     TRY(rx_pages_.allocate(backend_id_, GrantAccess::read_write, rx_buffers));
-    event_ = TRY(EventChannel::listen(backend_id_, on_event, this));
-    return {};
+    return event_.listen(backend_id_, on_event, this);
 }
 
 Status NetFront::publish()

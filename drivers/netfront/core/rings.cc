@@ -171,7 +171,10 @@ bool NetFront::rearm()
     // An index that makes no sense is for the next poll to complain about.
     auto tx = tx_ring_.final_check();
     auto rx = rx_ring_.final_check();
-    return !tx.ok() || !rx.ok() || tx.value() > 0 || rx.value() > 0;
+    if (!tx.ok() || !rx.ok() || tx.value() > 0 || rx.value() > 0)
+        return true;
+    event_.done(tx_ring_.taken() + rx_ring_.taken());
+    return false;
 }
 
 // The one line of log, and the end of this connection. From now on the rings are not looked at.

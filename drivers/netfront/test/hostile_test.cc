@@ -278,7 +278,12 @@ TEST_F(Hostile, ManyEventsWithoutWork)
         backend->notify();
         settle();
     }
-    EXPECT_TRUE(sim::complaints().empty());
+    EXPECT_LE(sim::complaints().size(), 1u);
+    // The port was slowed down, until there is something to do.
+    ASSERT_EQ(send(packet(100)), NETFRONT_SENT);
+    settle();
+    sim::advance(1'100'000'000);
+    settle();
     expect_traffic();
 }
 

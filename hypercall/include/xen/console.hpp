@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <xen/event.hpp>
 #include <xen/lock.hpp>
 #include <xen/types.hpp>
 
@@ -44,6 +45,10 @@ public:
     // Takes what has arrived, at most `size`; returns how much.
     size_t read(char *data, size_t size);
 
+    // Around what the kernel does in its handler of the port's events; see EventThrottle.
+    void event_begins() { throttle_.arrived(); }
+    void event_ends();
+
     bool attached() const { return ring_ != nullptr; }
     bool broken() const { return broken_.load() != 0; }
     bool stalled() const { return stalled_.load() != 0 || broken(); }
@@ -57,6 +62,7 @@ private:
 
     ConsoleRing *ring_ = nullptr;
     EventPort port_;
+    EventThrottle throttle_;
     SpinLock lock_;
     uint32_t in_cons_ = 0;
     uint32_t out_prod_ = 0;

@@ -52,12 +52,19 @@ void xen_port_irq_restore(unsigned long flags);
 
 /* ---- event channels ---- */
 
-/* Calls handler(context) for each event on `port` until unbind. The handler runs with interrupts off
- * and must not sleep; it is not entered twice at once. The port comes up unmasked. Returns 0 or a
- * negative errno. May sleep. */
+/* Calls handler(context) for an event on `port`, until unbind. The handler runs with interrupts off
+ * and must not sleep; it is not entered twice at once. The port comes up unmasked; it is masked
+ * before each call of the handler, and stays so until xen_port_event_done(): events that come
+ * meanwhile are one. Returns 0 or a negative errno. May sleep. */
 int xen_port_event_bind(uint32_t port, void (*handler)(void *context), void *context);
 
-/* Ends that: when it returns no handler runs and none will. Does not close the port. May sleep. */
+/* Unmasks the port after so many nanoseconds; 0: at once. Called once for each call of the handler,
+ * by it or by anyone later, but not while the port is being unbound. Ignored for a port that is not
+ * bound. */
+void xen_port_event_done(uint32_t port, uint64_t delay_ns);
+
+/* Ends that: when it returns no handler runs and none will, and nothing unmasks the port any more.
+ * Does not close the port. May sleep. */
 void xen_port_event_unbind(uint32_t port);
 
 /* ---- the xenstore client's waiting ---- */

@@ -97,6 +97,9 @@ public:
         return count;
     }
 
+    // How many responses were taken so far: whether there was progress.
+    uint32_t taken() const { return rsp_cons_; }
+
     // The index as poll() last found it.
     uint32_t producer() const { return rsp_prod_; }
 
