@@ -14,7 +14,7 @@ LAB := $(PYTHON) -m lab.cli
 # With GUEST=, another kernel is booted and ours need not be built.
 GUEST_KERNEL := $(if $(GUEST),,kernel)
 
-.PHONY: help deps kernel images guests boot shell check test regress loc clean
+.PHONY: help deps kernel images guests backends boot shell check test regress loc clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -43,16 +43,19 @@ shell: deps ## A shell in dom0
 check: deps ## The host tests alone: the cores and the lab itself
 	@$(LAB) check
 
-test: deps $(GUEST_KERNEL) guests ## Everything that tests; the last line counts
+test: deps $(GUEST_KERNEL) guests backends ## Everything that tests; the last line counts
 	@$(LAB) images test
 
 regress: deps ## The scenarios that match T=pattern (pytest's -k)
 	@$(LAB) pattern
-	@$(MAKE) --no-print-directory $(GUEST_KERNEL) guests
+	@$(MAKE) --no-print-directory $(GUEST_KERNEL) guests backends
 	@$(LAB) images regress
 
 guests: deps ## The test guests: build/test-guests/NAME.elf
 	@$(MAKE) --no-print-directory -s -C test-guests
+
+backends: deps ## The hostile backends for dom0: build/backends/evilback
+	@$(MAKE) --no-print-directory -s -C backends
 
 loc: deps ## Lines of code by part, beside upstream's
 	@$(LAB) loc

@@ -89,9 +89,8 @@ std::string Device::run(const Words &words)
     for (const Command &command : commands)
         if (words[0] == command.name)
             return (this->*command.handler)(words);
-    std::string answer = "ok";
-    if (own_command(words, answer))
-        return answer;
+    if (own_command(words))
+        return "ok";
     throw Failure("unknown command \"" + words[0] + "\"; help lists them");
 }
 

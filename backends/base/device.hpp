@@ -60,7 +60,7 @@ protected:
     virtual void serve() = 0;
     // Writes over everything that the guest may read at this moment.
     virtual void scribble() = 0;
-    virtual bool own_command(const Words &words, std::string &answer) = 0;
+    virtual bool own_command(const Words &words) = 0;
     virtual std::string report() const = 0;
     virtual std::string own_help() const = 0;
     virtual void be_honest() = 0;
@@ -69,7 +69,6 @@ protected:
     std::string front_key(const std::string &key) const { return front_ + "/" + key; }
     // Takes a mapped page out of use, or keeps it where "hold" is on.
     void let_go(Mapping mapping);
-    bool bind();
     unsigned domain() const { return identity_.domain; }
 
     Store store_;
@@ -109,6 +108,7 @@ private:
     void reopen();
     void set_state(State state);
     void follow();
+    bool bind();
     void drop();
     void remove();
     void wait(State state, double seconds);

@@ -85,7 +85,10 @@ public:
         for (const auto &[field, value] : lie.fields())
             if (std::find(fields_.begin(), fields_.end(), field) == fields_.end())
                 throw Failure("no field \"" + field + "\" here");
-        (every ? always_ : once_[count_ + static_cast<uint64_t>(distance)]) = lie;
+        if (every)
+            always_ = lie;
+        else
+            once_[count_ + static_cast<uint64_t>(distance)] = lie;
     }
 
     void clear()

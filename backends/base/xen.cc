@@ -11,6 +11,8 @@ namespace backends {
 
 namespace {
 
+constexpr unsigned page_size = 4096;
+
 Failure failure(const std::string &what) { return Failure(what + ": " + std::strerror(errno)); }
 
 xengnttab_handle *grants()
@@ -150,6 +152,14 @@ Mapping::Mapping(unsigned domain, uint32_t reference, bool writable)
     : page_(static_cast<uint8_t *>(xengnttab_map_grant_ref(
           grants(), domain, reference, writable ? PROT_READ | PROT_WRITE : PROT_READ)))
 {
+}
+
+unsigned Mapping::non_zero_outside(unsigned first, unsigned end) const
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < page_size; ++i)
+        count += (i < first || i >= end) && page_[i] != 0;
+    return count;
 }
 
 Mapping::~Mapping()

@@ -83,6 +83,8 @@ public:
     }
 
     uint8_t *page() const { return page_; }
+    // Bytes that are not 0, outside of [first, end).
+    unsigned non_zero_outside(unsigned first, unsigned end) const;
 
 private:
     uint8_t *page_ = nullptr;

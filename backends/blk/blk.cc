@@ -14,7 +14,7 @@ using namespace xen::blk;
 
 namespace {
 
-constexpr uint64_t sector_size = 512;
+constexpr unsigned sector_size = 512;
 
 Keys merge(Keys keys, const Keys &more)
 {
@@ -97,6 +97,8 @@ bool Blk::connect()
     page_ = Mapping(domain(), static_cast<uint32_t>(reference), true);
     if (!page_.page())
         return false;
+    if (peek_) // no request yet
+        ring_leaked_ = page_.non_zero_outside(0, sizeof(xen::RingHeader));
     ring_ = Ring(page_.page(), xen::page_size);
     return true;
 }
@@ -142,23 +144,16 @@ bool Blk::transfer(const Request &request, const Segment &segment, uint64_t sect
     Mapping mapping(domain(), segment.grant, to_guest);
     if (!mapping.page() || first > last || last >= sectors_per_page)
         return false;
-    if (peek_)
-        look(mapping.page(), first, last);
+    if (peek_) { // what does the guest show beside the sectors that it speaks of?
+        ++pages_seen_;
+        leaked_ += mapping.non_zero_outside(first * sector_size, (last + 1) * sector_size);
+    }
     uint8_t *data = mapping.page() + first * sector_size;
     const size_t size = (last - first + 1) * sector_size;
     const bool well =
         to_guest ? storage_.read(data, size, sector) : storage_.write(data, size, sector);
     mapped_.push_back(std::move(mapping));
     return well;
-}
-
-// What does the guest show beside the sectors that it speaks of?
-void Blk::look(const uint8_t *page, unsigned first, unsigned last)
-{
-    ++pages_seen_;
-    for (size_t i = 0; i < xen::page_size; ++i)
-        if (i / sector_size < first || i / sector_size > last)
-            leaked_ += page[i] != 0;
 }
 
 void Blk::respond(const Request &request, int16_t status)
@@ -200,7 +195,7 @@ void Blk::scribble()
 
 // ---- commands ----
 
-bool Blk::own_command(const Words &words, std::string &answer)
+bool Blk::own_command(const Words &words)
 {
     if (words[0] == "at") {
         if (words.size() < 2 || words[1] != "response")
@@ -210,11 +205,10 @@ bool Blk::own_command(const Words &words, std::string &answer)
         lie_about_producer(only_word(words, "producer +N|-N"));
     } else if (words[0] == "peek") {
         peek_ = parse_switch(words);
-        pages_seen_ = leaked_ = 0;
+        pages_seen_ = leaked_ = ring_leaked_ = 0;
     } else {
         return false;
     }
-    (void)answer;
     return true;
 }
 
@@ -231,14 +225,15 @@ void Blk::lie_about_producer(const std::string &word)
 std::string Blk::report() const
 {
     return " answered=" + std::to_string(answered_) + " pages=" + std::to_string(pages_seen_) +
-           " leaked=" + std::to_string(leaked_);
+           " leaked=" + std::to_string(leaked_) + " ring_leaked=" + std::to_string(ring_leaked_);
 }
 
 std::string Blk::own_help() const
 {
     return "at response N|every FIELD[=VALUE]...  id= op= status= dup[=N] drop; N counts from now\n"
            "producer +N|-N          publish a wrong number of responses\n"
-           "peek on|off             count pages, and bytes beside their sectors that are not 0\n";
+           "peek on|off             count pages, and bytes beside their sectors that are not 0;\n"
+           "                        said before attach, those of the new ring as well\n";
 }
 
 void Blk::be_honest()

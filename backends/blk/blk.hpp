@@ -43,7 +43,7 @@ private:
     void disconnect() override;
     void serve() override;
     void scribble() override;
-    bool own_command(const Words &words, std::string &answer) override;
+    bool own_command(const Words &words) override;
     std::string report() const override;
     std::string own_help() const override;
     void be_honest() override;
@@ -51,7 +51,6 @@ private:
     int16_t perform(const xen::blk::Request &request);
     bool transfer(const xen::blk::Request &request, const xen::blk::Segment &segment,
                   uint64_t sector);
-    void look(const uint8_t *page, unsigned first, unsigned last);
     void respond(const xen::blk::Request &request, int16_t status);
     void publish();
     void lie_about_producer(const std::string &word);
@@ -62,7 +61,7 @@ private:
     std::deque<Mapping> mapped_; // of the request at hand
     Script script_{{"id", "op", "status", "dup", "drop"}};
     bool peek_ = false;
-    uint64_t answered_ = 0, pages_seen_ = 0, leaked_ = 0;
+    uint64_t answered_ = 0, pages_seen_ = 0, leaked_ = 0, ring_leaked_ = 0;
     uint32_t seed_ = 1;
 };
 

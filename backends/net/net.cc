@@ -54,6 +54,10 @@ bool Net::connect()
     rx_page_ = Mapping(domain(), static_cast<uint32_t>(rx), true);
     if (!tx_page_.page() || !rx_page_.page())
         return false;
+    if (peek_) // packets wait for the state "connected", buffers to receive into are there
+        ring_leaked_ = tx_page_.non_zero_outside(0, sizeof(xen::RingHeader)) +
+                       rx_page_.non_zero_outside(0, sizeof(xen::RingHeader) +
+                                                        rx_ring_slots * RxRing::slot_size);
     tx_ = TxRing(tx_page_.page(), xen::page_size);
     rx_ = RxRing(rx_page_.page(), xen::page_size);
     return true;
@@ -117,7 +121,7 @@ void Net::collect(const TxRequest &request)
         return respond_tx(request.id, status_error);
     }
     if (peek_)
-        look(request.grant, page, request.offset, request.offset + size);
+        look(request.grant, mapping, request.offset, static_cast<unsigned>(request.offset + size));
     packet_.insert(packet_.end(), page + request.offset, page + request.offset + size);
     let_go(std::move(mapping));
     if (!(request.flags & tx_more_data)) {
@@ -178,7 +182,7 @@ void Net::deliver(const uint8_t *packet, size_t size)
         Mapping mapping(domain(), request.grant, true);
         if (mapping.page()) {
             if (peek_)
-                look(request.grant, mapping.page(), 0, 0);
+                look(request.grant, mapping, 0, 0);
             std::memcpy(mapping.page(), packet, size);
         }
         respond_rx(request, lie, left > 1 ? rx_more_data : 0, mapping.page() ? size : 0);
@@ -202,15 +206,14 @@ void Net::respond_rx(const RxRequest &request, const Lie &lie, uint16_t flags, s
 
 // ---- commands ----
 
-// What does the guest show beside the bytes that it speaks of?
-void Net::look(uint32_t reference, const uint8_t *page, size_t first, size_t end)
+// What does the guest show beside the bytes that it speaks of? Later a page may hold what this side
+// has been given before.
+void Net::look(uint32_t reference, const Mapping &mapping, unsigned first, unsigned end)
 {
     if (!seen_.insert(reference).second)
         return;
     ++pages_seen_;
-    for (size_t i = 0; i < xen::page_size; ++i)
-        if (i < first || i >= end)
-            leaked_ += page[i] != 0;
+    leaked_ += mapping.non_zero_outside(first, end);
 }
 
 // The answers that the guest may be reading; not the requests that are still to be read.
@@ -227,7 +230,7 @@ void Net::scribble()
     }
 }
 
-bool Net::own_command(const Words &words, std::string &)
+bool Net::own_command(const Words &words)
 {
     if (words[0] == "at") {
         if (words.size() < 2 || (words[1] != "tx" && words[1] != "rx"))
@@ -237,7 +240,7 @@ bool Net::own_command(const Words &words, std::string &)
         lie_about_producer(words);
     } else if (words[0] == "peek") {
         peek_ = parse_switch(words);
-        pages_seen_ = leaked_ = 0;
+        pages_seen_ = leaked_ = ring_leaked_ = 0;
         seen_.clear();
     } else {
         return false;
@@ -270,7 +273,8 @@ void Net::add_own_sources(std::vector<pollfd> &sources)
 std::string Net::report() const
 {
     return " from_guest=" + std::to_string(received_) + " to_guest=" + std::to_string(sent_) +
-           " pages=" + std::to_string(pages_seen_) + " leaked=" + std::to_string(leaked_);
+           " pages=" + std::to_string(pages_seen_) + " leaked=" + std::to_string(leaked_) +
+           " ring_leaked=" + std::to_string(ring_leaked_);
 }
 
 std::string Net::own_help() const
@@ -278,7 +282,8 @@ std::string Net::own_help() const
     return "at tx N|every FIELD[=VALUE]...  id= status= dup[=N] null=N drop; N counts from now\n"
            "at rx N|every FIELD[=VALUE]...  id= offset= flags= size= chain=N drop\n"
            "producer tx|rx +N|-N    publish a wrong number of responses\n"
-           "peek on|off             count pages, and bytes beside the packets that are not 0\n";
+           "peek on|off             count pages, and bytes beside the packets that are not 0;\n"
+           "                        said before attach, those of the new rings as well\n";
 }
 
 void Net::be_honest()

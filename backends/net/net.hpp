@@ -42,7 +42,7 @@ private:
     void disconnect() override;
     void serve() override;
     void scribble() override;
-    bool own_command(const Words &words, std::string &answer) override;
+    bool own_command(const Words &words) override;
     std::string report() const override;
     std::string own_help() const override;
     void be_honest() override;
@@ -56,7 +56,7 @@ private:
     void deliver(const uint8_t *packet, size_t size);
     void respond_rx(const xen::netif::RxRequest &request, const Lie &lie, uint16_t flags,
                     size_t size);
-    void look(uint32_t reference, const uint8_t *page, size_t first, size_t end);
+    void look(uint32_t reference, const Mapping &mapping, unsigned first, unsigned end);
     void lie_about_producer(const Words &words);
 
     Tap tap_;
@@ -71,8 +71,8 @@ private:
     Script tx_script_{{"id", "status", "dup", "drop", "null"}};
     Script rx_script_{{"id", "offset", "flags", "size", "chain", "drop"}};
     bool peek_ = false;
-    std::set<uint32_t> seen_; // grants that were peeked at: later they hold what this side knows
-    uint64_t sent_ = 0, received_ = 0, pages_seen_ = 0, leaked_ = 0;
+    std::set<uint32_t> seen_; // grants that were peeked at
+    uint64_t sent_ = 0, received_ = 0, pages_seen_ = 0, leaked_ = 0, ring_leaked_ = 0;
     uint32_t seed_ = 1;
 };
 
