@@ -115,6 +115,11 @@ void copy(void *to, const void *from, unsigned long size)
 
 } // namespace
 
+uint8_t sim::internal::peek(const uint8_t *address)
+{
+    return static_cast<uint8_t>(load<uint8_t>(address));
+}
+
 uint64_t sim_load(const volatile void *from, unsigned size)
 {
     const uint64_t value = size == 1   ? load<uint8_t>(from)

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace sim::internal {
@@ -23,9 +24,15 @@ void settle_memory(); // what is allocated by now does not count as the test's
 void shutdown_memory();
 long grant_hypercall(unsigned command, void *argument, unsigned count);
 
+// References in force, and the guest's page of each (null: it has no such page).
+std::vector<std::pair<uint32_t, uint8_t *>> granted_pages();
+void boot_leak();
+void forget_declared(const void *page);
+
 // ---- access ----
 void boot_access();
 void unguard(void *page);
+uint8_t peek(const uint8_t *address); // also in a guarded page
 
 // ---- events ----
 void boot_events();

@@ -143,6 +143,7 @@ namespace internal {
 
 void boot_memory(unsigned grant_frames)
 {
+    boot_leak();
     failing_alloc.reset();
     held.clear();
     grants.assign(grant_frames * xen::abi::grants_per_frame, {});
@@ -157,6 +158,17 @@ void shutdown_memory()
     held.clear();
     for (auto &entry : grants)
         entry = {};
+}
+
+std::vector<std::pair<uint32_t, uint8_t *>> granted_pages()
+{
+    std::vector<std::pair<uint32_t, uint8_t *>> pages;
+    for (uint32_t reference = 0; reference < grants.size(); ++reference) {
+        if ((grants[reference].flags & xen::abi::gtf_permit_access) == 0)
+            continue;
+        pages.emplace_back(reference, static_cast<uint8_t *>(page_of(grants[reference].frame)));
+    }
+    return pages;
 }
 
 long grant_hypercall(unsigned command, void *argument, unsigned count)
@@ -191,13 +203,7 @@ void *page_of(uint64_t frame)
     return index ? arena().base + *index * page_size : nullptr;
 }
 
-unsigned grants_in_force()
-{
-    unsigned count = 0;
-    for (const auto &entry : grants)
-        count += (entry.flags & xen::abi::gtf_permit_access) != 0;
-    return count;
-}
+unsigned grants_in_force() { return static_cast<unsigned>(internal::granted_pages().size()); }
 
 const void *guest_view(const void *address)
 {
@@ -326,6 +332,7 @@ void xen_port_page_free(void *page)
     if (!index || reinterpret_cast<uintptr_t>(page) % sim::page_size != 0)
         sim::internal::fatal("freed what is no page in use");
     sim::check_free(*index);
+    sim::internal::forget_declared(page);
     sim::internal::unguard(page);
     std::memset(page, 0xdd, sim::page_size); // whoever still maps it notices
     mprotect(page, sim::page_size, PROT_NONE);

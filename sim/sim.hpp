@@ -56,6 +56,13 @@ void fail_page_alloc(unsigned after); // the allocation after so many, once
 void *page_of(uint64_t frame);        // the guest's address; null: no such page
 unsigned grants_in_force();           // entries of the grant table that permit access
 
+// A message of the guest's names these bytes of a granted page: a peer may see them, and what they
+// become, until the page is freed. Reference backends say so of each ring and each request.
+void declare(uint32_t reference, unsigned offset, unsigned length);
+// The first byte that a peer could read through a grant in force, is not zero and was never
+// declared; empty: there is none. Tests fill what surrounds their buffers with something.
+std::string leaked();
+
 // ---- peers ----
 
 // Another domain. Reaches guest memory only through grants, and events only through bound ports.
