@@ -37,11 +37,13 @@ enum blkfront_operation {
 };
 
 /* Sectors of 512 bytes inside one page of memory, which nobody else may write while it is granted
- * for a read, and whose other bytes the backend can see. */
+ * for a read, and whose other bytes the backend can see if it is trusted (see
+ * blkfront_port_trusts()). */
 struct blkfront_segment {
 	uint64_t frame; /* as xen_port_frame() names it */
 	uint8_t first_sector; /* 0..7, both inclusive */
 	uint8_t last_sector;
+	void *page; /* where the kernel has it mapped, as long as the request lasts */
 };
 
 struct blkfront_request {
@@ -92,7 +94,7 @@ void blkfront_work(struct blkfront *disk);
 void blkfront_users_left(struct blkfront *disk);
 
 /* Starts a request. 0, or nothing was done and: -EAGAIN, not connected at the moment; -EBUSY,
- * BLKFRONT_MAX_REQUESTS are in flight; -EOPNOTSUPP, a flush that the backend does not offer;
+ * as many are in flight as can be; -EOPNOTSUPP, a flush that the backend does not offer;
  * -EINVAL, outside of the disk or malformed; -ERANGE, a frame beyond 32 bits; -EACCES, write to a
  * read-only disk; -EIO, the device is broken or detached. */
 int blkfront_submit(struct blkfront *disk, const struct blkfront_request *request);
@@ -134,6 +136,10 @@ void blkfront_port_failed(void *owner);
 /* The backend wants to close for good: is the disk in use (open)? If so, it goes on
  * working, and blkfront_users_left() is to be called when that ends. May sleep. */
 bool blkfront_port_in_use(void *owner);
+
+/* Are backends trusted with the memory around what they are given, if the toolstack does not say
+ * otherwise (key "trusted" in the frontend's directory)? */
+bool blkfront_port_trusts(void *owner);
 
 /* Call blkfront_work() soon. Never sleeps. */
 void blkfront_port_wake(void *owner);

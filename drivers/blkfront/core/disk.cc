@@ -96,7 +96,7 @@ void Disk::offer()
 {
     if (phase_ != Phase::waiting)
         return;
-    Status status = queue_.open(backend_domain_, static_cast<uint16_t>(id_));
+    Status status = queue_.open(backend_domain_, static_cast<uint16_t>(id_), trusted());
     if (status.ok())
         status = publish();
     if (status.ok())
@@ -238,6 +238,15 @@ void Disk::pause(bool drain)
         return;
     paused_ = true;
     blkfront_port_pause(owner_, drain);
+}
+
+// What does not say clearly that the backend is trusted says that it is not, except for silence.
+bool Disk::trusted() const
+{
+    if (!blkfront_port_trusts(owner_))
+        return false;
+    auto trusted = xenstore::read_number({}, node_.c_str(), "trusted");
+    return trusted.ok() ? trusted.value() != 0 : trusted.error() == Error::no_entry;
 }
 
 bool Disk::online() const

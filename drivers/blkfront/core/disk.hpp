@@ -48,6 +48,7 @@ private:
     void break_off();
     void pause(bool drain);
     bool online() const;
+    bool trusted() const;
 
     void *owner_;
     Path node_;

@@ -9,7 +9,7 @@ namespace xen::blk {
 
 Queue::Queue(void *owner, const char *node) : owner_(owner), node_(node) {}
 
-Status Queue::open(DomId backend, uint16_t handle)
+Status Queue::open(DomId backend, uint16_t handle, bool trusted)
 {
     {
         LockGuard guard(lock_);
@@ -19,6 +19,7 @@ Status Queue::open(DomId backend, uint16_t handle)
         mode_ = Mode::stopped;
         TRY(pool_.reserve(slot_count * max_segments));
     }
+    TRY(fill_reserves(trusted));
     broken_.store(0);
     ring_page_ = xen_port_page_alloc();
     if (!ring_page_)
@@ -26,6 +27,27 @@ Status Queue::open(DomId backend, uint16_t handle)
     ring_.init(ring_page_);
     ring_grant_ = TRY(Grant::give(backend, ring_page_, GrantAccess::read_write));
     return channel_.listen(backend, on_event, this);
+}
+
+// Requests are not accepted yet, so nobody else uses these.
+Status Queue::fill_reserves(bool trusted)
+{
+    trusted_ = trusted;
+    while (!trusted && bounce_count_ < bounce_pages) {
+        void *page = xen_port_page_alloc();
+        if (!page)
+            return Error::no_memory;
+        bounce_free_[bounce_count_++] = page;
+    }
+    return {};
+}
+
+// Under the lock.
+void Queue::release_reserves()
+{
+    pool_.release();
+    while (bounce_count_ > 0)
+        xen_port_page_free(bounce_free_[--bounce_count_]);
 }
 
 void Queue::run(const blkfront_geometry &geometry)
@@ -62,7 +84,7 @@ void Queue::close(blkfront_result result)
         LockGuard guard(lock_);
         finish_all(result, batch);
         open_ = false;
-        pool_.release();
+        release_reserves();
     }
     hand_up(batch);
     if (ring_grant_.active())
@@ -80,9 +102,15 @@ void Queue::abandon_held()
         for (Slot &slot : slots_) {
             if (slot.state != SlotState::held)
                 continue;
-            while (slot.segment_count > 0)
-                pool_.quarantine(slot.grants[--slot.segment_count], nullptr);
-            free(slot, BLKFRONT_HELD, batch);
+            blkfront_result result = slot.result;
+            while (slot.segment_count > 0) {
+                Bounce &bounce = slot.bounces[--slot.segment_count];
+                pool_.quarantine(slot.grants[slot.segment_count], bounce.page);
+                if (!bounce.page)
+                    result = BLKFRONT_HELD;
+                bounce = {};
+            }
+            free(slot, result, batch);
             held_.add(-1u);
         }
     }
@@ -118,6 +146,40 @@ Status Queue::check(const blkfront_request &request) const
     return {};
 }
 
+bool Queue::bounced(const blkfront_request &request, unsigned segment) const
+{
+    const blkfront_segment &memory = request.segments[segment];
+    return !trusted_ && (request.operation == BLKFRONT_READ || memory.first_sector != 0 ||
+                         memory.last_sector != sectors_per_page - 1);
+}
+
+// Takes a page for it; returns the frame to grant.
+uint64_t Queue::bounce(Bounce &bounce, const blkfront_segment &segment, bool write)
+{
+    bounce.page = bounce_free_[--bounce_count_];
+    bounce.memory = segment.page;
+    bounce.offset = static_cast<uint16_t>(segment.first_sector * 512);
+    bounce.length = static_cast<uint16_t>((segment.last_sector + 1) * 512 - bounce.offset);
+    // SAFETY: both are whole pages, and the sectors were checked.
+    if (write)
+        __builtin_memcpy(static_cast<char *>(bounce.page) + bounce.offset,
+                         static_cast<char *>(bounce.memory) + bounce.offset, bounce.length);
+    return xen_port_frame(bounce.page);
+}
+
+// The backend has no access any more.
+void Queue::unbounce(Bounce &bounce, bool copy)
+{
+    if (!bounce.page)
+        return;
+    // SAFETY: as above.
+    if (copy)
+        __builtin_memcpy(static_cast<char *>(bounce.memory) + bounce.offset,
+                         static_cast<char *>(bounce.page) + bounce.offset, bounce.length);
+    bounce_free_[bounce_count_++] = bounce.page;
+    bounce = {};
+}
+
 Status Queue::submit(const blkfront_request &request)
 {
     LockGuard guard(lock_);
@@ -126,7 +188,10 @@ Status Queue::submit(const blkfront_request &request)
     TRY(check(request));
     // As many grants as all slots can use were reserved: the second part never decides, and
     // granting in send() cannot fail.
-    if (!free_slots_ || pool_.available() < request.segment_count)
+    unsigned bounces = 0;
+    for (unsigned i = 0; i < request.segment_count; ++i)
+        bounces += bounced(request, i);
+    if (!free_slots_ || pool_.available() < request.segment_count || bounce_count_ < bounces)
         return Error::busy;
     const auto index = static_cast<unsigned>(__builtin_ctz(free_slots_));
     free_slots_ &= ~(1u << index);
@@ -154,7 +219,10 @@ void Queue::send(unsigned index, const blkfront_request &request)
         request.operation == BLKFRONT_WRITE ? GrantAccess::read_only : GrantAccess::read_write;
     for (unsigned i = 0; i < request.segment_count; ++i) {
         const blkfront_segment &segment = request.segments[i];
-        slot.grants[i] = pool_.give(backend_, segment.frame, access).value();
+        const uint64_t frame = bounced(request, i) ? bounce(slot.bounces[i], segment,
+                                                            slot.operation == Operation::write)
+                                                   : segment.frame;
+        slot.grants[i] = pool_.give(backend_, frame, access).value();
         wire.segments[i].grant = slot.grants[i].value;
         wire.segments[i].first_sector = segment.first_sector;
         wire.segments[i].last_sector = segment.last_sector;
@@ -240,6 +308,8 @@ bool Queue::finish(Slot &slot, blkfront_result result, Batch &batch)
             return false;
         }
         --slot.segment_count;
+        unbounce(slot.bounces[slot.segment_count],
+                 slot.operation == Operation::read && result == BLKFRONT_DONE);
     }
     if (slot.state == SlotState::held)
         held_.add(-1u);
@@ -284,7 +354,7 @@ void Queue::retry_held()
             if (slot.state == SlotState::held)
                 finish(slot, slot.result, batch);
         if (!open_)
-            pool_.release();
+            release_reserves();
     }
     hand_up(batch);
     if (!held())

@@ -10,6 +10,7 @@
 #include <linux/init.h>
 #include <linux/list.h>
 #include <linux/major.h>
+#include <linux/moduleparam.h>
 #include <linux/mutex.h>
 #include <linux/scatterlist.h>
 #include <linux/sched/mm.h>
@@ -64,6 +65,7 @@ static int map_segments(struct request *rq, struct blkfront_segment *segments)
 	for_each_sg(vr->sg, sg, count, i) {
 		if ((sg->offset | sg->length) & (SECTOR_SIZE - 1))
 			return -EIO;
+		segments[i].page = page_address(sg_page(sg));
 		segments[i].frame = xen_arch_page_to_frame(sg_page(sg));
 		segments[i].first_sector = sg->offset >> SECTOR_SHIFT;
 		segments[i].last_sector = ((sg->offset + sg->length) >> SECTOR_SHIFT) - 1;
@@ -304,6 +306,18 @@ void blkfront_port_pause(void *owner, bool drain)
 void blkfront_port_failed(void *owner)
 {
 	resume_queue(owner);
+}
+
+/* By the name that it has in upstream's driver. */
+#undef MODULE_PARAM_PREFIX
+#define MODULE_PARAM_PREFIX "xen_blkfront."
+static bool trusted = true;
+module_param(trusted, bool, 0444);
+MODULE_PARM_DESC(trusted, "Is the backend trusted");
+
+bool blkfront_port_trusts(void *owner)
+{
+	return trusted;
 }
 
 bool blkfront_port_in_use(void *owner)

@@ -53,6 +53,8 @@ void blkfront_port_failed(void *owner)
 
 bool blkfront_port_in_use(void *owner) { return kernel_of(owner).in_use; }
 
+bool blkfront_port_trusts(void *owner) { return kernel_of(owner).trusts; }
+
 void blkfront_port_wake(void *owner)
 {
     EXPECT_FALSE(kernel_of(owner).detached);
@@ -65,7 +67,7 @@ Page::Page() : data(static_cast<uint8_t *>(xen_port_page_alloc())) { pages.push_
 
 blkfront_segment Page::segment(unsigned first, unsigned last) const
 {
-    return {xen_port_frame(data), static_cast<uint8_t>(first), static_cast<uint8_t>(last)};
+    return {xen_port_frame(data), static_cast<uint8_t>(first), static_cast<uint8_t>(last), data};
 }
 
 void BlkfrontTest::SetUp()

@@ -25,6 +25,7 @@ struct Kernel {
     unsigned drained = 0; // pauses with drain
     unsigned failed = 0;
     bool in_use = false;
+    bool trusts = true;
     bool wake = false;
     bool detached = false; // nothing may be handed up
     std::function<void()> on_ready;

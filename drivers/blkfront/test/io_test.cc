@@ -83,7 +83,7 @@ TEST_F(Io, MalformedRequestsAreNotSent)
     EXPECT_EQ(submit(BLKFRONT_READ, 0, {page.segment(0, 8)}), -EINVAL);
     EXPECT_EQ(submit(BLKFRONT_FLUSH, 0, {page.segment()}), -EINVAL);
     EXPECT_EQ(submit(static_cast<blkfront_operation>(2), 0, {page.segment()}), -EINVAL);
-    EXPECT_EQ(submit(BLKFRONT_READ, 0, {{uint64_t{1} << 32, 0, 0}}), -ERANGE);
+    EXPECT_EQ(submit(BLKFRONT_READ, 0, {{uint64_t{1} << 32, 0, 0, page.data}}), -ERANGE);
     EXPECT_EQ(sim::grants_in_force(), 1u); // the ring
     EXPECT_EQ(blkfront_in_flight(disk), 0u);
     expect_working();
