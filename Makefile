@@ -6,7 +6,7 @@ PYTHON := /usr/bin/python3
 # Absolute, because makes in other folders are handed it too.
 BUILD ?= build
 override BUILD := $(abspath $(BUILD))
-export BUILD GUEST GUEST_INITRD XEN CONFIG T
+export BUILD GUEST GUEST_INITRD XEN CONFIG T TARGET BRIDGE DISKS SSH_CONFIG
 # Nothing of Python's own is written next to the sources.
 export PYTHONDONTWRITEBYTECODE := 1
 
@@ -14,7 +14,7 @@ LAB := $(PYTHON) -m lab.cli
 # With GUEST=, another kernel is booted and ours need not be built.
 GUEST_KERNEL := $(if $(GUEST),,kernel)
 
-.PHONY: help deps kernel images guests backends boot shell check test regress loc clean
+.PHONY: help deps kernel images guests backends boot shell check test regress compare loc clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -23,7 +23,11 @@ help: ## This list
 	@echo "  GUEST=bzImage [GUEST_INITRD=file]   another guest kernel (GUEST=debian: Debian's own)"
 	@echo "  CONFIG=file                         another xl configuration than lab/guest.cfg"
 	@echo "  XEN=file                            another hypervisor, xen or xen.gz"
-	@echo "  T=pattern                           which scenarios make regress runs"
+	@echo "  T=pattern                           scenarios by pytest's -k, over the names of files, scenarios,"
+	@echo "                                      parameters, marks (hostile, matrix, slow) and advisories:"
+	@echo "                                      T=test_disk, T='hostile and not slow', T=XSA-396"
+	@echo "  TARGET=ssh://root@host[:port]       a real Xen host for the scenarios, instead of QEMU;"
+	@echo "  BRIDGE= DISKS= SSH_CONFIG=          its bridge, two volumes for guests' roots, ssh's settings"
 
 deps: ## Install the Debian packages that are needed (root or sudo)
 	@lab/deps.sh
@@ -46,10 +50,14 @@ check: deps ## The host tests alone: the cores and the lab itself
 test: deps $(GUEST_KERNEL) guests backends ## Everything that tests; the last line counts
 	@$(LAB) images test
 
-regress: deps ## The scenarios that match T=pattern (pytest's -k)
+regress: deps ## The scenarios that match T=pattern
 	@$(LAB) pattern
 	@$(MAKE) --no-print-directory $(GUEST_KERNEL) guests backends
 	@$(LAB) images regress
+
+compare: deps kernel guests backends ## Scenarios (T=) with our kernel and an upstream one (GUEST=debian)
+	@$(if $(T),$(LAB) pattern)
+	@GUEST=$(or $(GUEST),debian) $(LAB) images compare
 
 guests: deps ## The test guests: build/test-guests/NAME.elf
 	@$(MAKE) --no-print-directory -s -C test-guests

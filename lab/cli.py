@@ -181,7 +181,8 @@ def run_suite(name):
 
 COMMANDS = {"images": build_images, "boot": boot, "shell": shell,
             "check": lambda: run_suite("check"), "test": lambda: run_suite("test"),
-            "regress": lambda: run_suite("regress"), "pattern": suite.refuse_unknown_pattern,
+            "regress": lambda: run_suite("regress"), "compare": lambda: run_suite("compare"),
+            "pattern": suite.refuse_unknown_pattern,
             "loc": loc.main}
 
 

@@ -16,6 +16,7 @@ import struct
 import time
 from typing import NamedTuple
 
+from lab.record import RECORDER
 from lab.steps import LabError
 
 
@@ -88,6 +89,10 @@ class Dom0(abc.ABC):
 
     def run(self, command, timeout=60, check=False, stdin=None):
         """Runs a shell command; its output has standard error mixed in."""
+        with RECORDER.step("dom0", command):
+            return self.run_now(command, timeout, check, stdin)
+
+    def run_now(self, command, timeout, check, stdin):
         process = self.spawn(command)
         if stdin is not None:
             process.write(stdin)
@@ -118,6 +123,18 @@ class Dom0(abc.ABC):
     def console(self, domain):
         """Attaches to a guest's console."""
         return self.spawn(f"exec xl console {shlex.quote(str(domain))}", pty=True)
+
+    def address(self, bridge="xenbr0"):
+        """Its IPv4 address on the guests' bridge."""
+        name = self.adapt(f"bridge={bridge}").partition("=")[2]
+        out = self.run(f"ip -4 -o addr show dev {name}").out
+        if match := re.search(r"inet ([0-9.]+)/", out):
+            return match.group(1)
+        raise LabError(f"dom0 has no IPv4 address on its bridge {bridge}")
+
+    def adapt(self, text):
+        """A command or configuration in the lab's names, as this dom0 has to be given it."""
+        return text
 
     def xen_log(self):
         return self.run("xl dmesg").out

@@ -7,6 +7,7 @@ import time
 
 from lab import images
 from lab.dom0 import Result
+from lab.record import RECORDER
 from lab.steps import LabError, SOURCE
 
 CONFIG = SOURCE / "lab/guest.cfg"
@@ -63,8 +64,9 @@ class Guest:
     def create(self):
         """Starts it with xl create -c."""
         lines = [f"{key} = {config_value(value)}" for key, value in self.settings.items()]
-        path = f"/root/{self.name}.cfg"
-        self.dom0.put((self.config.read_text() + "\n".join(lines) + "\n").encode(), path)
+        path = f"/lab/{self.name}.cfg"
+        text = self.config.read_text() + "\n".join(lines) + "\n"
+        self.dom0.put(self.dom0.adapt(text).encode(), path)
         self.use(self.dom0.spawn(f"exec xl create -c {path}", pty=True))
         return self
 
@@ -80,7 +82,8 @@ class Guest:
         self.at_prompt = False
 
     def expect(self, pattern, timeout=30):
-        self.seen = self.console.expect(pattern, timeout, self.seen)
+        with RECORDER.step("console", f"waits for {pattern}"):
+            self.seen = self.console.expect(pattern, timeout, self.seen)
 
     def send(self, text):
         self.console.write(text.encode())
@@ -106,13 +109,18 @@ class Guest:
         self.expect("@@ready@@\r?\n", 60)
 
     def boot(self, timeout=BOOT_SECONDS):
-        return self.create().log_in(timeout)
+        with RECORDER.step(self.name, "boot"):
+            return self.create().log_in(timeout)
 
     def run(self, command, timeout=60, check=False):
         """Runs a command in the guest's shell on the console."""
+        with RECORDER.step(self.name, command):
+            return self.run_now(command, timeout, check)
+
+    def run_now(self, command, timeout, check):
         start = self.seen
         self.send(f"( {command}\n) 2>&1 </dev/null; r=$?; echo; echo \"@@$r@@\"\n")
-        self.expect(r"@@\d+@@\r?\n", timeout)
+        self.seen = self.console.expect(r"@@\d+@@\r?\n", timeout, start)
         text = self.console.text(start, self.seen)
         match = re.search(r"\n?@@(\d+)@@\n$", text)
         # The kernel writes on the same console; its lines are no output of the command.

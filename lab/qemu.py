@@ -263,3 +263,7 @@ class Lab:
         finally:
             self.qemu.kill()
             self.qemu = None
+
+    @property
+    def running(self):
+        return self.qemu is not None

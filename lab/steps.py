@@ -19,6 +19,9 @@ import time
 SOURCE = pathlib.Path(__file__).resolve().parent.parent
 BUILD = pathlib.Path(os.environ.get("BUILD") or SOURCE / "build").resolve()
 LOGS = BUILD / "logs"
+# A run inside of a run, as some scenarios are, has results of its own.
+RESULTS = BUILD / "results" / (os.environ.get("LAB_NAME") or "")
+RECORDS = RESULTS / "records"
 CACHE = BUILD / "cache"
 IMAGES = BUILD / "images"
 STAMPS = IMAGES / "stamps"

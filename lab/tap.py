@@ -4,6 +4,8 @@
 import re
 from typing import NamedTuple
 
+from lab.steps import RESULTS
+
 PREFIX = re.compile(r"^(\(XEN\) )?(\[[ 0-9.]+\] )?(\(d\d+\) )?")
 PLAN = re.compile(r"^1\.\.(\d+)")
 RESULT = re.compile(r"^(not )?ok\b(?: +(\d+))?(?: *-? *(.*))?$")
@@ -31,6 +33,15 @@ class Report(NamedTuple):
         if not self.passed and self.skipped:
             return "it skipped everything"
         return None
+
+
+def keep(name, text):
+    """Writes the TAP in a guest's console log, and nothing else of that, to a file of the results."""
+    path = RESULTS / "tap" / f"{name}.tap"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [PREFIX.sub("", raw).rstrip() for raw in text.replace("\r", "").splitlines()]
+    path.write_text("".join(f"{line}\n" for line in lines
+                            if PLAN.match(line) or RESULT.match(line) or line.startswith(("#", "Bail"))))
 
 
 def parse(text):

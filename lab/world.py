@@ -12,6 +12,7 @@ from lab.guest import Guest, GuestKernel
 from lab.leaks import LeakWatch
 from lab.logs import LogWatch
 from lab.qemu import Lab
+from lab.ssh import SshHost
 from lab.steps import LOGS, LabError
 
 BRIDGE = "xenbr0"
@@ -19,9 +20,15 @@ SECOND = {"name": "xendemo2", "disk": ["phy:/dev/vdc,xvda1,w"],
           "vif": [f"mac=00:16:3e:77:00:02,bridge={BRIDGE}"]}
 
 
+def target(name):
+    """The machine under test: a dom0 in QEMU, or somebody's Xen host."""
+    where = os.environ.get("TARGET") or "qemu"
+    return Lab(name, os.environ.get("XEN") or None) if where == "qemu" else SshHost(name, where)
+
+
 class World:
     def __init__(self, name):
-        self.lab = Lab(name, os.environ.get("XEN") or None)
+        self.lab = target(name)
         self.kernel = GuestKernel(os.environ.get("GUEST") or None,
                                   os.environ.get("GUEST_INITRD") or None)
         self.guests = {}
@@ -30,7 +37,7 @@ class World:
 
     @property
     def dom0(self):
-        if self.lab.qemu is None:
+        if not self.lab.running:
             dom0 = self.lab.start()
             self.kernel.install(dom0)
             self.logs = LogWatch(dom0)
@@ -54,7 +61,7 @@ class World:
         """A guest that is shared with other scenarios, logged in."""
         wanted = {**self.kernel.settings(), **settings}
         guest = self.guests.get(settings.get("name", "xendemo"))
-        if guest and self.lab.qemu and guest.settings == wanted and guest.console \
+        if guest and self.lab.running and guest.settings == wanted and guest.console \
                 and guest.console.rc is None:
             return guest
         return self.boot(**settings)
@@ -75,13 +82,21 @@ class World:
 
     def new_logs(self):
         """What was logged since the last call, by log."""
-        return self.logs.read() if self.lab.qemu and self.logs else {}
+        return self.logs.read() if self.lab.running and self.logs else {}
 
     def new_leaks(self):
         """What was not given back since the last call; follows new_logs(), which took the census."""
-        if not (self.lab.qemu and self.leaks):
+        if not (self.lab.running and self.leaks):
             return []
         return self.leaks.check(self.logs.census, set(self.guests))
+
+    def measure(self):
+        """The last census in figures, for the report's plots."""
+        census = self.leaks.last if self.leaks else None
+        if census is None:
+            return {}
+        return {"free": census.free, "grants": sum(census.mapped.values()),
+                "ports": sum(census.ports.values()), "guests": len(census.guests())}
 
     def reset(self):
         """Ends the machine; the next use of dom0 starts a new one from the snapshot."""
@@ -91,7 +106,7 @@ class World:
 
     def keep(self, scenario, texts):
         """Writes a scenario's part of all logs to one file."""
-        path = LOGS / "scenarios" / f"{scenario}.log"
+        path = LOGS / "scenarios" / os.environ.get("LAB_NAME", "") / f"{scenario}.log"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(f"===== {name}\n{text}\n" for name, text in texts.items()))
         return path

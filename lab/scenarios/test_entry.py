@@ -32,8 +32,9 @@ def test_entry(world, dom0, name):
     guest.address()
     dom0.put(build(name), f"/tmp/{name}")
     dom0.run(f"(timeout 60 nc -N -l -p 5002 < /tmp/{name}) >/dev/null 2>&1 </dev/null & sleep 0.5")
-    guest.run(f"nc -w 30 10.77.0.1 5002 > /tmp/{name} </dev/null && chmod +x /tmp/{name}",
+    guest.run(f"nc -w 30 {dom0.address()} 5002 > /tmp/{name} </dev/null && chmod +x /tmp/{name}",
               timeout=60, check=True)
     result = guest.run(f"/tmp/{name}", timeout=120)
+    tap.keep(name, result.out)
     assert tap.parse(result.out).problem() is None, result.out
     assert result.rc == 0, result.out

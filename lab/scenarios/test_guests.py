@@ -23,7 +23,8 @@ def image(name):
     return BUILD / "test-guests" / f"{name}.elf"
 
 
-def judge(text):
+def judge(name, text):
+    tap.keep(name, text)
     problem = tap.parse(text).problem()
     assert problem is None, f"{problem}\n{text[-3000:]}"
 
@@ -43,7 +44,7 @@ def test_first_domain(name):
                 qemu.wait(5)
                 break
         text = qemu.serial.read_text(errors="replace")
-        judge(text)
+        judge(f"{name}-first", text)
         assert not find_complaints(text)
     finally:
         qemu.kill()
@@ -55,11 +56,11 @@ def test_through_xl(world, dom0, name):
     dom0.put(image(name), f"/lab/{name}.elf")
     config = [f'name = "{name}"', 'type = "pv"', f'kernel = "/lab/{name}.elf"', "memory = 32",
               "vcpus = 1", 'on_poweroff = "destroy"', 'on_crash = "destroy"']
-    dom0.put("\n".join([*config, ""]).encode(), f"/root/{name}.cfg")
-    console = dom0.spawn(f"exec xl create -c /root/{name}.cfg", pty=True)
+    dom0.put(dom0.adapt("\n".join([*config, ""])).encode(), f"/lab/{name}.cfg")
+    console = dom0.spawn(f"exec xl create -c /lab/{name}.cfg", pty=True)
     if console.wait(SECONDS) is None:
         dom0.run(f"xl destroy {name}")
         raise LabError(f"{name} did not end in {SECONDS} s\n{console.text()[-2000:]}")
-    judge(console.text())
+    judge(name, console.text())
     assert not tap.parse(console.text()).skipped
     assert "reason code 0" in dom0.run(f"cat /var/log/xen/xl-{name}.log").out

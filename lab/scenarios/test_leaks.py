@@ -10,8 +10,8 @@ XENSTORE_PAGE = 1  # The grant by which every guest shares its xenstore ring wit
 
 @contextlib.contextmanager
 def held(dom0, *what):
-    dom0.put(SOURCE / "lab/programs/hold.py", "/tmp/hold.py")
-    process = dom0.spawn(f"exec python3 /tmp/hold.py {' '.join(map(str, what))}")
+    dom0.put(SOURCE / "lab/programs/hold.py", "/lab/hold.py")
+    process = dom0.spawn(f"exec python3 /lab/hold.py {' '.join(map(str, what))}")
     process.expect("held", 20)
     yield
     process.kill()

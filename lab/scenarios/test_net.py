@@ -7,7 +7,6 @@ import pytest
 
 from lab.world import SECOND
 
-DOM0 = "10.77.0.1"
 MAKE = "[ -f /tmp/sent ] || head -c 32M /dev/urandom > /tmp/sent; sha256sum < /tmp/sent"
 PORTS = itertools.count(5001)  # A port that was closed lately cannot be listened on again.
 
@@ -37,18 +36,18 @@ def test_dom0_pings_the_guest(world, dom0):
     ping(dom0, world.guest().address())
 
 
-def test_guest_pings_dom0(world):
-    ping(world.guest(), DOM0)
+def test_guest_pings_dom0(world, dom0):
+    ping(world.guest(), dom0.address())
 
 
-def test_large_pings(world):
-    out = world.guest().run(f"ping -c 3 -i 0.2 -s 20000 -W 5 {DOM0}", timeout=30)
+def test_large_pings(world, dom0):
+    out = world.guest().run(f"ping -c 3 -i 0.2 -s 20000 -W 5 {dom0.address()}", timeout=30)
     assert "3 received" in out.out, out.out
 
 
 @pytest.mark.limit(400)
 def test_tcp_from_guest_to_dom0(world, dom0):
-    transfer(world.guest(), dom0, DOM0)
+    transfer(world.guest(), dom0, dom0.address())
 
 
 @pytest.mark.limit(400)

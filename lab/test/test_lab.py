@@ -3,7 +3,7 @@
 
 import pytest
 
-from lab import images, steps, suite, tap
+from lab import images, results, steps, tap
 from lab.dom0 import Result
 from lab.logs import LogWatch, find_complaints, what_is_new
 
@@ -86,6 +86,12 @@ def test_tap(text, good):
     assert (tap.parse(text).problem() is None) == good
 
 
+def test_tap_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(tap, "RESULTS", tmp_path)
+    tap.keep("one", "(XEN) boot\n(d0) 1..1\r\n(d0) # note\n(d0) ok 1 - a\nother\n")
+    assert (tmp_path / "tap/one.tap").read_text() == "1..1\n# note\nok 1 - a\n"
+
+
 def test_step_runs_once_and_leaves_nothing_when_it_fails(tmp_path, monkeypatch):
     monkeypatch.setattr(steps, "STAMPS", tmp_path / "stamps")
     monkeypatch.setattr(steps, "LOGS", tmp_path / "logs")
@@ -114,7 +120,7 @@ def test_failed_command_names_its_log(tmp_path, monkeypatch):
 
 
 def test_counts_of_a_missing_result_are_a_failure(tmp_path):
-    assert suite.counts(tmp_path / "none.xml") == (0, 1, 0)
+    assert results.counts(tmp_path / "none.xml") == (0, 1, 0)
 
 
 def test_initramfs_archive_is_aligned_and_ends():
