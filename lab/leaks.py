@@ -15,7 +15,9 @@ KEYS = "geH"
 COMMAND = f"xl debug-keys {KEYS}; xl dmesg"
 DOMAINS = "xl list; cat /sys/devices/system/xen_memory/xen_memory0/info/current_kb; " \
           "xenstore-ls -f /local/domain 2>/dev/null | grep -c 'device/vbd.*feature-persistent = \"1\"'"
-BLOCK = re.compile(r"^\(XEN\) gnttab_usage_print_all \[.*?(?:^\(XEN\) heap\[[^\n]*\n)+", re.M | re.S)
+# A scenario may press keys of its own: a census never reaches over the beginning of another.
+BLOCK = re.compile(r"^\(XEN\) gnttab_usage_print_all \[(?:(?!usage_print_all \[).)*?"
+                   r"(?:^\(XEN\) heap\[[^\n]*\n)+", re.M | re.S)
 # Ends of torn-down domains are given back by and by: until then a census is taken again.
 SECONDS = 20
 # Xen's allocator of small objects keeps a page while any object on it lives. That is its only memory

@@ -50,6 +50,12 @@ def test_census_is_no_part_of_the_log():
     assert leaks.strip(text + text) == "(XEN) one\n(XEN) two\n" * 2
 
 
+def test_key_that_somebody_else_pressed():
+    other = "(XEN) gnttab_usage_print_all [ key 'g' pressed\n(XEN) x\n(XEN) Oops\n"
+    block = "(XEN) gnttab_usage_print_all [ key 'g' pressed\n(XEN) heap[node=0][zone=0] -> 1 pages\n"
+    assert leaks.strip(other + block) == other
+
+
 def test_log_without_a_census():
     assert leaks.parse("(XEN) one\n", "1\n0\n") is None
     assert leaks.LeakWatch(None, census()).check(None)
