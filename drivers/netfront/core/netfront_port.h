@@ -24,7 +24,8 @@ extern "C" {
 void netfront_port_lock(void *context);
 void netfront_port_unlock(void *context);
 
-/* The backend sent an event: call netfront_poll() soon. Interrupts are off. */
+/* The backend sent an event: call netfront_poll() soon. Interrupts are off; the lock may be held. There
+ * is no further event before netfront_rearm() was told to wait for one. */
 void netfront_port_event(void *context);
 
 /* Packets pass (true), or do not any more (false). When they begin to pass there is room for some.

@@ -7,7 +7,15 @@
 namespace netfront_test {
 namespace {
 
-using Data = ConnectedTest;
+// Nothing of this is slowed down as an event storm.
+class Data : public ConnectedTest {
+protected:
+    void TearDown() override
+    {
+        EXPECT_EQ(sim::delayed_events(), 0u);
+        ConnectedTest::TearDown();
+    }
+};
 
 TEST_F(Data, SendsEverySize)
 {

@@ -26,7 +26,11 @@ void netfront_port_unlock(void *context)
     test(context).locked = false;
 }
 
-void netfront_port_event(void *context) { test(context).poll_wanted = true; }
+void netfront_port_event(void *context)
+{
+    test(context).poll_wanted = true;
+    test(context).events++;
+}
 
 void netfront_port_link(void *context, bool up)
 {

@@ -26,6 +26,7 @@ public:
     bool out_of_buffers = false; // refuse buffers for received packets
     bool locked = false;
     unsigned link_changes = 0;
+    unsigned events = 0;
     std::vector<Packet> received;
     Packet filling;
 

@@ -272,21 +272,6 @@ TEST_F(Hostile, Xsa155OwnRequestsAreNotReadBack)
     EXPECT_TRUE(sim::complaints().empty());
 }
 
-TEST_F(Hostile, ManyEventsWithoutWork)
-{
-    for (unsigned i = 0; i < 1000; i++) {
-        backend->notify();
-        settle();
-    }
-    EXPECT_LE(sim::complaints().size(), 1u);
-    // The port was slowed down, until there is something to do.
-    ASSERT_EQ(send(packet(100)), NETFRONT_SENT);
-    settle();
-    sim::advance(1'100'000'000);
-    settle();
-    expect_traffic();
-}
-
 // One line of log, one report, and no look at what comes later.
 // Transmit responses in the window between the event channel and the link: there is nothing yet
 // that they could answer.
