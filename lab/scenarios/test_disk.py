@@ -34,6 +34,7 @@ def test_file_survives_reboot_and_fsck_is_clean(world, dom0):
     assert check.rc == 0, check.out
 
 
+@pytest.mark.lab_only
 def test_writable_disk_holds_what_was_written(world, dom0):
     guest = guest_with_disks(world)
     assert guest.run("blockdev --getro --getsize64 /dev/xvdb").out.split() == ["0", "16777216"]
@@ -42,6 +43,7 @@ def test_writable_disk_holds_what_was_written(world, dom0):
     assert dom0.run(READ_DIRECTLY.format("/dev/ram0"), timeout=60).out.split()[0] == sent
 
 
+@pytest.mark.lab_only
 def test_disk_written_in_dom0_is_read_by_the_guest(world, dom0):
     guest = guest_with_disks(world)
     dom0.run("head -c 16M /dev/urandom | dd of=/dev/ram1 bs=1M oflag=direct iflag=fullblock",
@@ -51,6 +53,7 @@ def test_disk_written_in_dom0_is_read_by_the_guest(world, dom0):
     assert guest.run("sha256sum < /dev/xvdc", timeout=60).out.split()[0] == sent
 
 
+@pytest.mark.lab_only
 def test_read_only_disk_refuses_writes(world, dom0):
     guest = guest_with_disks(world)
     before = dom0.run(READ_DIRECTLY.format("/dev/ram1"), timeout=60).out
@@ -59,6 +62,7 @@ def test_read_only_disk_refuses_writes(world, dom0):
     assert dom0.run(READ_DIRECTLY.format("/dev/ram1"), timeout=60).out == before
 
 
+@pytest.mark.lab_only
 @pytest.mark.parametrize("name", ["hdd1", "sde"])
 def test_names_of_old_configurations(world, name):
     """hdX and sdX of a configuration appear as xvdX, as with an upstream guest."""
@@ -66,6 +70,7 @@ def test_names_of_old_configurations(world, name):
     assert guest.run(f"blockdev --getsize64 /dev/xvd{name[2:]}").out.split() == ["16777216"]
 
 
+@pytest.mark.lab_only
 def test_mkfs_and_fsck_on_a_second_disk(world, dom0):
     guest = guest_with_disks(world)
     guest.run("mke2fs -q -F -t ext4 /dev/xvde && mount /dev/xvde /mnt && cp -r /etc /mnt && sync && "

@@ -30,8 +30,8 @@ def test_entry(world, dom0, name):
     """System calls, exceptions, failing returns, descriptor tables, ports; 64 and 32 bit."""
     guest = world.guest()
     guest.address()
-    dom0.put(build(name), f"/tmp/{name}")
-    dom0.run(f"(timeout 60 nc -N -l -p 5002 < /tmp/{name}) >/dev/null 2>&1 </dev/null & sleep 0.5")
+    dom0.put(build(name), f"/lab/{name}")
+    dom0.run(f"(timeout 60 nc -N -l -p 5002 < /lab/{name}) >/dev/null 2>&1 </dev/null & sleep 0.5")
     guest.run(f"nc -w 30 {dom0.address()} 5002 > /tmp/{name} </dev/null && chmod +x /tmp/{name}",
               timeout=60, check=True)
     result = guest.run(f"/tmp/{name}", timeout=120)

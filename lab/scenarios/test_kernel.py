@@ -26,16 +26,16 @@ def test_grant_table_is_of_version_1(world, dom0):
 def test_hot_plug_of_a_disk(world, dom0):
     """A disk comes and goes while the guest runs, three times, under the same name."""
     guest = world.guest()
-    dom0.run("truncate -s 32M /root/plug.img", check=True)
+    dom0.run("truncate -s 32M /lab/plug.img", check=True)
     for _ in range(3):
-        dom0.run("xl block-attach xendemo file:/root/plug.img xvdp w", timeout=60, check=True)
+        dom0.run("xl block-attach xendemo file:/lab/plug.img xvdp w", timeout=60, check=True)
         guest.run("for i in $(seq 100); do [ -b /dev/xvdp ] && break; sleep 0.1; done; "
                   "mke2fs -q -F /dev/xvdp && mount /dev/xvdp /mnt && echo here > /mnt/file && umount /mnt",
                   check=True)
         dom0.run("xl block-detach xendemo xvdp", timeout=60, check=True)
         guest.run("for i in $(seq 100); do [ -b /dev/xvdp ] || exit 0; sleep 0.1; done; exit 1",
                   check=True)
-    assert dom0.run("e2fsck -fn /root/plug.img; rm /root/plug.img").rc == 0
+    assert dom0.run("e2fsck -fn /lab/plug.img; rm /lab/plug.img").rc == 0
 
 
 def test_hot_plug_of_a_network_interface(world, dom0):
@@ -59,8 +59,8 @@ def test_initial_ram_disk(world, dom0):
                 pathlib.Path("/bin/busybox").read_bytes())
     archive.add("dev", stat.S_IFDIR | 0o755)
     archive.add("dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
-    dom0.put(archive.finish(), "/root/hello.initrd")
-    guest = world.make(ramdisk="/root/hello.initrd", disk=[], vif=[], memory=128, maxmem=512)
+    dom0.put(archive.finish(), "/lab/hello.initrd")
+    guest = world.make(ramdisk="/lab/hello.initrd", disk=[], vif=[], memory=128, maxmem=512)
     guest.create()
     guest.expect("initial-RAM-disk-runs", 90)
     guest.wait_gone()

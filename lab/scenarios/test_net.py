@@ -7,7 +7,7 @@ import pytest
 
 from lab.world import SECOND
 
-MAKE = "[ -f /tmp/sent ] || head -c 32M /dev/urandom > /tmp/sent; sha256sum < /tmp/sent"
+MAKE = "head -c 32M /dev/urandom > /tmp/sent; sha256sum < /tmp/sent"
 PORTS = itertools.count(5001)  # A port that was closed lately cannot be listened on again.
 
 
@@ -25,6 +25,8 @@ def transfer(sender, receiver, address):
     sender.run(f"timeout 100 nc -v -N -w 60 {address} {port} < /tmp/sent", timeout=150, check=True)
     receiver.run("for i in $(seq 50); do pgrep -x nc >/dev/null || break; sleep 0.2; done")
     assert receiver.run("sha256sum < /tmp/received", timeout=60).out.split()[0] == sent
+    for machine in (sender, receiver):
+        machine.run("rm -f /tmp/sent /tmp/received", check=True)
 
 
 def pair(world):

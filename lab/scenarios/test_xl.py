@@ -58,6 +58,7 @@ def test_console_carries_a_long_text(world):
     assert out.split() == [str(number) for number in range(1, 9001)]
 
 
+@pytest.mark.lab_only
 def test_vif_mac_and_bridge(world, dom0):
     dom0.run("ip link show xenbr1 || ip link add xenbr1 type bridge; ip link set xenbr1 up")
     mac = "00:16:3e:77:00:aa"
