@@ -112,7 +112,7 @@ private:
     unsigned requests_ = 0;
 };
 
-TEST(XenstoreRace, RequestsTimeoutsAndWatches)
+TEST(XenstoreRace, Cve202537949RequestsTimeoutsAndWatches)
 {
     static Daemon daemon;
     ASSERT_TRUE(xs::start(daemon.page, xen::EventPort{1}).ok());

@@ -42,7 +42,8 @@ TEST_F(Io, WriteWritesTheDeclaredSectorsAlone)
     EXPECT_EQ(backend->disk, expected);
 }
 
-TEST_F(Io, ElevenSegments)
+// The machine frames of pages that are neighbours in memory are not neighbours here.
+TEST_F(Io, Xsa229ElevenSegments)
 {
     Page pages[11];
     std::vector<blkfront_segment> segments;
