@@ -18,6 +18,13 @@ bool first_domain();
 // This domain's number. Xen does not take DOMID_SELF everywhere.
 xen::DomId own_domid();
 
+// The ramdisk that the domain was given; nothing if there is none.
+struct Module {
+    char *text;
+    size_t length;
+};
+Module module();
+
 // ---- memory ----
 
 // One page of address space whose own memory may be replaced with a mapping; null: no more left.
@@ -31,6 +38,9 @@ uint64_t machine_to_phys(uint64_t mfn);
 
 // Where a machine frame of ours, ring pages from start info included, is mapped.
 void *frame_to_virt(uint64_t mfn);
+
+// What the grant table says of a reference, for tests that break its rules.
+xen::abi::GrantEntryV1 &grant_entry(xen::GrantRef ref);
 
 // ---- events ----
 

@@ -30,6 +30,7 @@ constinit FreePage *free_pages;
 constinit const uint64_t *p2m;
 
 constexpr unsigned grant_frames = 4;
+constinit abi::GrantEntryV1 *grant_table;
 
 } // namespace
 
@@ -107,9 +108,12 @@ void guest::grants_init()
             tap::bail_out("the grant table cannot be mapped");
     }
     // SAFETY: the frames are contiguously mapped now, and stay so.
-    if (!grant_table_init(static_cast<abi::GrantEntryV1 *>(table), count.value()).ok())
+    grant_table = static_cast<abi::GrantEntryV1 *>(table);
+    if (!grant_table_init(grant_table, count.value()).ok())
         tap::bail_out("the grant table is refused");
 }
+
+abi::GrantEntryV1 &guest::grant_entry(GrantRef ref) { return grant_table[ref.value]; }
 
 // What the compiler calls for large assignments.
 extern "C" void *memset(void *to, int value, size_t size)

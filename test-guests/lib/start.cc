@@ -38,6 +38,12 @@ abi::SharedInfo &guest::shared_info()
     return *reinterpret_cast<abi::SharedInfo *>(shared_info_page);
 }
 
+guest::Module guest::module()
+{
+    // SAFETY: the domain builder mapped it; a kernel that wants its frame number has to ask.
+    return {reinterpret_cast<char *>(info->mod_start), info->mod_len};
+}
+
 bool guest::first_domain() { return info->flags & abi::sif_initdomain; }
 
 DomId guest::own_domid()

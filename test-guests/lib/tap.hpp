@@ -12,6 +12,9 @@ struct Test {
 
 extern const Test tests[];
 
+// The tests to run: `tests`, unless a guest that makes its list when it runs defines this.
+const Test *list_tests();
+
 namespace tap {
 
 // Marks the running test as failed: the first failure is the one reported.
