@@ -6,7 +6,7 @@ PYTHON := /usr/bin/python3
 # Absolute, because makes in other folders are handed it too.
 BUILD ?= build
 override BUILD := $(abspath $(BUILD))
-export BUILD GUEST GUEST_INITRD XEN CONFIG T TARGET BRIDGE DISKS SSH_CONFIG
+export BUILD GUEST GUEST_INITRD XEN CONFIG T TIME TARGET BRIDGE DISKS SSH_CONFIG
 # Nothing of Python's own is written next to the sources.
 export PYTHONDONTWRITEBYTECODE := 1
 
@@ -14,7 +14,7 @@ LAB := $(PYTHON) -m lab.cli
 # With GUEST=, another kernel is booted and ours need not be built.
 GUEST_KERNEL := $(if $(GUEST),,kernel)
 
-.PHONY: help deps kernel images guests backends boot shell check test regress compare loc clean
+.PHONY: help deps kernel images guests backends boot shell check test regress compare fuzz corpus coverage loc clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -64,6 +64,15 @@ guests: deps ## The test guests: build/test-guests/NAME.elf
 
 backends: deps ## The hostile backends for dom0: build/backends/evilback
 	@$(MAKE) --no-print-directory -s -C backends
+
+fuzz: deps ## The fuzz targets (or T=one), for TIME=seconds each
+	@$(LAB) fuzz
+
+corpus: deps ## Keep the smallest inputs that reach what make fuzz found
+	@$(LAB) corpus
+
+coverage: deps ## Line coverage of the cores: build/coverage/html/index.html
+	@$(LAB) coverage
 
 loc: deps ## Lines of code by part, beside upstream's
 	@$(LAB) loc

@@ -116,13 +116,15 @@ bool Console::wait_for_room()
     while (!broken()) {
         {
             LockGuard guard(lock_);
-            ++yields_; // even if there is room: it may be gone again when write() looks
-            const auto room = this->room();
-            if (!room.ok() || (room.value() > 0 && yields_ < yields_max))
-                return true; // or the next write() reports what is wrong
+            // Counts even if there is room: it may be gone again when write() looks.
+            ++yields_;
             const uint64_t now = xen_port_now();
             waited_ += now - std::exchange(last, now);
-            if (yields_ >= yields_max || waited_ >= patience)
+            const bool patient = yields_ < yields_max && waited_ < patience;
+            const auto room = this->room();
+            if (!room.ok() || (room.value() > 0 && patient))
+                return true; // or the next write() reports what is wrong
+            if (!patient)
                 stalled_.store(1);
         }
         if (stalled_.load() != 0)

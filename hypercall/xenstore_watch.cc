@@ -60,6 +60,14 @@ Watch *find_watch(bool Watch::*wanted, uint32_t token)
     return watch;
 }
 
+Watch *find_token(uint32_t token)
+{
+    Watch *watch = client.watches;
+    while (watch != nullptr && watch->token_ != token)
+        watch = watch->next_;
+    return watch;
+}
+
 Status send_watch(const Watch &watch, Message type)
 {
     TextLine<12> token;
@@ -86,10 +94,8 @@ bool take_event(const char *payload, uint32_t length, Violation &violation)
         violation = {"watch event's token, of length", static_cast<uint32_t>(rest - 2)};
         return false;
     }
-    for (Watch *watch = client.watches; watch != nullptr; watch = watch->next_) {
-        if (watch->token_ == number.value())
-            mark_watch(*watch, payload, path_length);
-    }
+    if (Watch *watch = find_token(static_cast<uint32_t>(number.value())))
+        mark_watch(*watch, payload, path_length);
     return true;
 }
 
@@ -122,9 +128,10 @@ Status watch(Watch &watch)
 
 void unwatch(Watch &watch)
 {
+    // First out of the list: a renewal that comes later finds it missing, see renew_watches().
+    retire_watch(watch);
     // If it fails, xenstored has forgotten the watch or its events find no watch any more.
     (void)send_watch(watch, Message::unwatch);
-    retire_watch(watch);
 }
 
 void renew_watches()
@@ -140,7 +147,22 @@ void renew_watches()
             copy.path = watch->path;
             copy.token_ = watch->token_;
         }
-        if (!send_watch(copy, Message::watch).ok()) {
+        const Error error = send_watch(copy, Message::watch).error();
+        const bool answered = error != Error::timed_out && error != Error::protocol;
+        bool ended;
+        {
+            LockGuard guard(client.lock);
+            Watch *watch = find_token(copy.token_);
+            ended = watch == nullptr;
+            if (!ended)
+                watch->stale_ |= !answered;
+        }
+        if (ended) // meanwhile, and its end may have reached xenstored first
+            (void)send_watch(copy, Message::unwatch);
+        if (!answered)
+            return; // again in the next round
+        // It exists where an earlier try was not answered.
+        if (error != Error::none && error != Error::exists && !ended) {
             Line line;
             log_warning(line.text("xenstore: lost the watch on ").text(copy.path.c_str()));
         }

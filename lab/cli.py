@@ -14,7 +14,7 @@ import termios
 import time
 import tty
 
-from lab import images, loc, suite
+from lab import hosttools, images, loc, suite
 from lab.guest import CONFIG, Guest, GuestKernel
 from lab.qemu import Lab
 from lab.steps import LOGS, LabError, say
@@ -183,6 +183,7 @@ COMMANDS = {"images": build_images, "boot": boot, "shell": shell,
             "check": lambda: run_suite("check"), "test": lambda: run_suite("test"),
             "regress": lambda: run_suite("regress"), "compare": lambda: run_suite("compare"),
             "pattern": suite.refuse_unknown_pattern,
+            "fuzz": hosttools.fuzz, "corpus": hosttools.corpus, "coverage": hosttools.coverage,
             "loc": loc.main}
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from lab import report, results, ssh
+from lab import hosttools, report, results, ssh
 from lab.steps import BUILD, LOGS, LabError, RECORDS, RESULTS, SOURCE, run_logged, say
 
 HOST = BUILD / "host"
@@ -52,9 +52,15 @@ def host_tests():
                         "--output-junit", host])
         except LabError as error:
             say(str(error))
+    fuzz = result_file("fuzz")
+    with stage("fuzz targets"):
+        try:
+            hosttools.check_fuzz(fuzz)
+        except LabError as error:
+            say(str(error))
     with stage("lab's own tests"):
         subprocess.run([*PYTEST, "lab/test", "-q", f"--junit-xml={lab}"], cwd=SOURCE, check=False)
-    return [host, lab]
+    return [host, fuzz, lab]
 
 
 def on_a_host():

@@ -17,6 +17,8 @@ namespace sim {
 namespace {
 
 uint64_t clock_now;
+uint64_t idle_time;
+std::function<void()> ahead_of_request;
 unsigned interrupts_off; // depth
 bool in_handler;
 bool store_locked;
@@ -62,6 +64,8 @@ using namespace internal;
 void boot(unsigned grant_frames)
 {
     clock_now = 1'000'000'000;
+    idle_time = 1'000'000;
+    ahead_of_request = {};
     interrupts_off = 0;
     in_handler = store_locked = false;
     logged.clear();
@@ -129,6 +133,8 @@ void advance(uint64_t nanoseconds)
     if (interrupts_on())
         deliver_events(); // of ports that were masked until now
 }
+void set_idle_time(uint64_t nanoseconds) { idle_time = nanoseconds; }
+void before_request(std::function<void()> function) { ahead_of_request = std::move(function); }
 const std::vector<std::string> &complaints() { return logged; }
 void filter_hypercalls(HypercallFilter filter) { hypercall_filter = std::move(filter); }
 
@@ -190,6 +196,8 @@ void xen_port_irq_restore(unsigned long flags)
 void xen_port_xenstore_lock(void)
 {
     must_be_able_to_sleep(__func__);
+    if (const auto ahead = std::exchange(sim::ahead_of_request, {}))
+        ahead();
     if (sim::store_locked)
         fatal("xenstore lock taken twice: it would never be released");
     sim::store_locked = true;
@@ -203,7 +211,7 @@ void xen_port_xenstore_wait(const uint32_t *counter, uint32_t seen, uint32_t tim
     if (*counter != seen || timeout_ms == 0)
         return;
     if (!sim::step())
-        sim::advance(1'000'000);
+        sim::advance(sim::idle_time);
 }
 
 void xen_port_xenstore_wake(void) {}

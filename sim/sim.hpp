@@ -40,6 +40,10 @@ unsigned delayed_events(); // how often the guest left a port masked for a while
 
 uint64_t now(); // virtual nanoseconds
 void advance(uint64_t nanoseconds);
+// What passes when the guest waits and there is nothing to do; a millisecond after boot().
+void set_idle_time(uint64_t nanoseconds);
+// When the guest next wants the xenstore lock, another thread of it gets there first and does this.
+void before_request(std::function<void()> function);
 
 // Lines that the guest logged at warning or error level since boot().
 const std::vector<std::string> &complaints();

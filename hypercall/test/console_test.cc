@@ -154,6 +154,25 @@ TEST_F(ConsoleTest, TricklingRoomDoesNotRenewThePatience)
     EXPECT_GT(sim::now() - again, 900'000'000u);
 }
 
+// Time that ends with a byte's room is time waited for as well.
+TEST_F(ConsoleTest, SlowRoomUsesUpThePatience)
+{
+    const std::string full(2048, 'f');
+    ASSERT_EQ(console_.write(full.data(), full.size()), full.size());
+    const uint64_t start = sim::now();
+    sim::filter_hypercalls([&](unsigned number, const unsigned long *) {
+        if (number == xen::abi::hypercall_sched_op) {
+            sim::advance(50'000'000);
+            drain(1);
+        }
+        return 0;
+    });
+    const std::string text(500, 'w');
+    console_.write_all(text.data(), text.size());
+    EXPECT_TRUE(console_.stalled());
+    EXPECT_LE(sim::now() - start, 1'100'000'000u);
+}
+
 TEST_F(ConsoleTest, Reads)
 {
     EXPECT_EQ(read(), "");

@@ -314,6 +314,32 @@ TEST_F(HostileStoreTest, AReconnectThatNeverEndsTimesOut)
     expect_healed();
 }
 
+// Another thread ends a watch that is about to be registered again.
+TEST_F(HostileStoreTest, AnEndedWatchIsNotRenewed)
+{
+    store::send_raw(event("rubbish"));
+    sim::before_request([this] { xs::unwatch(watch_); });
+    sim::run();
+    EXPECT_EQ(sim::complaints().size(), 1u);
+    EXPECT_EQ(store::guest_watches(), 0u);
+}
+
+// No answer about a watch is not the end of it, whether xenstored registers it later or never
+// heard.
+TEST_F(HostileStoreTest, AWatchIsRenewedUntilThereIsAnAnswer)
+{
+    store::send_raw(event("rubbish"));
+    sim::before_request([] { store::answer(false); });
+    for (unsigned round = 0; round < 10; ++round) {
+        sim::step();
+        xs::run_once();
+    }
+    EXPECT_GT(sim::now(), 6'000'000'000u) << "the registration timed out";
+    store::answer(true);
+    expect_healed();
+    EXPECT_EQ(sim::complaints().size(), 1u) << sim::complaints().back();
+}
+
 TEST_F(HostileStoreTest, AFloodOfEventsDoesNotStopRequestsOrTime)
 {
     const std::string nul(1, '\0');

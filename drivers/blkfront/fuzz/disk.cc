@@ -32,12 +32,20 @@ void Disk::completed(const Kernel::Completion &completion)
         << "completed twice";
 }
 
+void Disk::vanish()
+{
+    race_.disarm();
+    taken_.clear();
+    held_.clear();
+    backend->vanish();
+}
+
 // The backend dies, and an honest one with the same disk takes its place.
 void Disk::heal()
 {
     sim::fail_page_alloc(UINT_MAX);
     sim::store::fail_commits(0);
-    backend->vanish();
+    vanish();
     blkfront_retry_held(disk);
     pump();
     kernel.in_use = false;
@@ -60,7 +68,6 @@ void Disk::end()
     pump();
     heal();
     detach();
-    taken_.clear();
     pages_.clear();
     TearDown();
 }
@@ -85,10 +92,28 @@ void Disk::submit(fuzz::Script &script)
     }
 }
 
+namespace {
+
+// The backend of the tests trusts requests; scripts write into them.
+bool well_formed(const Request &request, uint64_t sectors)
+{
+    if (request.segment_count > xen::blk::max_segments || request.sector > sectors)
+        return false;
+    for (unsigned i = 0; i < request.segment_count; ++i) {
+        const auto &segment = request.segments[i];
+        if (segment.first_sector > segment.last_sector || segment.last_sector > 7)
+            return false;
+    }
+    return true;
+}
+
+} // namespace
+
 void Disk::take()
 {
     Request request;
-    if (backend->ring_page() && taken_.size() < 64 && backend->take(request))
+    if (backend->ring_page() && taken_.size() < 64 && backend->take(request) &&
+        well_formed(request, sectors))
         taken_.push_back(request);
 }
 
@@ -148,6 +173,12 @@ void Disk::set_index(fuzz::Script &script)
     backend->notify();
 }
 
+void Disk::race(fuzz::Script &script)
+{
+    if (backend->ring_page())
+        race_.arm(const_cast<uint8_t *>(backend->ring_page()), script);
+}
+
 void Disk::set_state(fuzz::Script &script) { backend->set_state(script.below(10)); }
 
 void Disk::follow()
@@ -158,7 +189,7 @@ void Disk::follow()
         backend->set_state(2);
         break;
     case 3:
-        backend->vanish();
+        vanish();
         if (backend->attach())
             backend->set_state(4);
         break;
@@ -166,7 +197,7 @@ void Disk::follow()
         backend->set_state(5);
         break;
     case 6:
-        backend->vanish();
+        vanish();
         backend->set_state(6);
         break;
     default:
@@ -203,12 +234,7 @@ void Disk::hold(fuzz::Script &script)
         held_.push_back(page);
 }
 
-void Disk::let_go()
-{
-    backend->vanish();
-    taken_.clear();
-    held_.clear();
-}
+void Disk::let_go() { vanish(); }
 
 void Disk::control(fuzz::Script &script)
 {

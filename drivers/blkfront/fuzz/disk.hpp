@@ -7,7 +7,7 @@
 #include <set>
 
 #include <blkfront/test/frontend.hpp>
-#include <hypercall/fuzz/script.hpp>
+#include <hypercall/fuzz/race.hpp>
 
 namespace blkfuzz {
 
@@ -26,6 +26,7 @@ protected:
     void lie(fuzz::Script &script);      // the same, changed
     void scribble(fuzz::Script &script); // anything into the ring page
     void set_index(fuzz::Script &script);
+    void race(fuzz::Script &script); // changes what the core loads, as it does
     void set_state(fuzz::Script &script);
     void follow(); // reacts to the frontend's state as a backend does
     void write_key(fuzz::Script &script);
@@ -37,8 +38,10 @@ protected:
 private:
     void completed(const blktest::Kernel::Completion &completion);
     blktest::Request *taken(fuzz::Script &script);
+    void vanish();
     void heal();
 
+    fuzz::Race race_;
     static constexpr unsigned page_count = 4;
     std::vector<std::unique_ptr<blktest::Page>> pages_;
     std::vector<blktest::Request> taken_;

@@ -28,7 +28,7 @@ private:
 
     void step(fuzz::Script &script)
     {
-        switch (script.below(16)) {
+        switch (script.below(17)) {
         case 0:
         case 1:
         case 2:
@@ -56,6 +56,8 @@ private:
             return set_state(script);
         case 15:
             return follow();
+        case 16:
+            return race(script);
         }
     }
 };

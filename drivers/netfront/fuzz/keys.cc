@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+// Fuzz target netfront_keys: the negotiation, with keys and states as the script wants them
+// (public/io/netif.h, xenbus.h).
+#include "interface.hpp"
+
+namespace {
+
+class Keys : public netfuzz::Interface {
+public:
+    void play(fuzz::Script &script)
+    {
+        begin(script);
+        for (unsigned step = 0; !script.done() && step < fuzz::steps_max; ++step)
+            this->step(script);
+        end();
+    }
+
+private:
+    void step(fuzz::Script &script)
+    {
+        switch (script.below(10)) {
+        case 0:
+        case 1:
+            return write_key(script);
+        case 2:
+        case 3:
+        case 4:
+            return set_state(script);
+        case 5:
+            return control(script);
+        case 6:
+            return trouble(script);
+        case 7:
+            return replace_backend();
+        case 8:
+            return switch_manners(script);
+        case 9:
+            transmit(script);
+            return deliver(script);
+        }
+    }
+};
+
+} // namespace
+
+FUZZ_TARGET(Keys)
