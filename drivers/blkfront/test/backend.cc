@@ -48,6 +48,7 @@ bool Backend::attach()
     if (!page_)
         return false;
     sim::guard(page_);
+    sim::declare(number(frontend_dir + "/ring-ref"), 0, 4096);
     ring_ = Ring(page_, 4096);
     port_ = peer_->bind(number(frontend_dir + "/event-channel"), [this] { serve_all(); });
     return port_ != 0;
@@ -71,6 +72,8 @@ void Backend::vanish()
 
 void Backend::frontend_changed()
 {
+    if (on_frontend_state)
+        on_frontend_state(frontend_state());
     if (!follow_states)
         return;
     switch (frontend_state()) {
@@ -101,6 +104,8 @@ void Backend::frontend_changed()
 
 void Backend::serve_all()
 {
+    if (on_event)
+        on_event();
     Request request;
     do {
         while (automatic && page_ && take(request))
@@ -119,6 +124,7 @@ bool Backend::transfer(const Request &request)
         const unsigned length = (segment.last_sector - segment.first_sector + 1u) * 512;
         if (at + length > disk.size())
             return false;
+        sim::declare(segment.grant, offset, length);
         const bool write = request.operation == 1;
         if (write ? !peer_->read(segment.grant, offset, &disk[at], length)
                   : !peer_->write(segment.grant, offset, &disk[at], length))

@@ -36,6 +36,9 @@ public:
     unsigned flushes = 0;
     // Changes a response before it is sent.
     std::function<void(Response &)> change;
+    // Called before it reacts to an event, and to a state of the frontend's.
+    std::function<void()> on_event;
+    std::function<void(unsigned state)> on_frontend_state;
 
     void start(); // InitWait
     void set_state(unsigned state);

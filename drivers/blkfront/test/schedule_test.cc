@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+// The disk under fault schedules (sim/schedule.hpp): a fixed workload with a backend that does one
+// or two things wrong, then with an honest one. Whatever the backend does, each request completes
+// once, nothing is lost, nothing is shown that no request named, and the disk works again.
+#include <cstring>
+#include <map>
+
+#include <sim/access.hpp>
+#include <sim/schedule.hpp>
+
+#include "frontend.hpp"
+
+namespace blktest {
+namespace {
+
+const sim::Vocabulary words = {
+    // When the frontend enters this state.
+    {"state", {1, 3, 4}, {{"vanish", {}}, {"ignore", {}}, {"become", {1, 2, 3, 4, 5, 6, 9}}}},
+    // At an event of the frontend's.
+    {"event", {1, 2, 4}, {{"vanish", {}}, {"storm", {100}}, {"become", {1, 2, 5, 6}}}},
+    // At the use of a grant: the page stays mapped.
+    {"grant", {1, 2, 3, 4}, {{"hold", {}}}},
+    {"response",
+     {1, 2, 3, 5},
+     {{"id", {0, 3, 31, 32, 0xffffffff, UINT64_MAX}},
+      {"operation", {0, 1, 2, 3, 255}},
+      {"status", {1, 0x7fff, 0x8000, 0xfffe, 0xffff}},
+      {"producer", {1, 33, 0x80000000, 0xffffffff}}, // added to the published one
+      {"skip", {}},
+      {"twice", {}},
+      {"vanish", {}}}},
+    // Right after the frontend loaded from the ring: what it loaded changes.
+    {"read", {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20}, {{"xor", {0x01, 0xff}}}},
+};
+
+class Run : public BlkfrontTest {
+public:
+    explicit Run(const sim::Schedule &schedule) : faults_(schedule.size()), script_(schedule) {}
+
+    void go()
+    {
+        SetUp();
+        if (!HasFailure()) {
+            meet_the_hostile();
+            meet_the_honest();
+        }
+        TearDown();
+        for (const auto &[cookie, count] : completed_)
+            EXPECT_EQ(count, 1u);
+    }
+
+private:
+    void TestBody() override {}
+
+    void meet_the_hostile()
+    {
+        kernel.on_complete = [this](const Kernel::Completion &done) {
+            const auto it = completed_.find(done.cookie);
+            ASSERT_NE(it, completed_.end());
+            EXPECT_EQ(++it->second, 1u);
+            if (!lied_ && done.result == BLKFRONT_DONE)
+                check_data(*static_cast<Job *>(done.cookie));
+        };
+        sim::store::write(frontend_dir + "/trusted", "0");
+        backend->automatic = false;
+        backend->on_event = [this] { serve(); };
+        backend->on_frontend_state = [this](unsigned state) {
+            backend->follow_states = true;
+            script_.happens("state", state, [this](const sim::Fault &fault) { misbehave(fault); });
+        };
+        const sim::LoadObserver observer(
+            [this](const void *address, size_t, unsigned) { loaded(address); });
+        backend->start();
+        pump();
+        work();
+        expect_no_leak();
+    }
+
+    void meet_the_honest()
+    {
+        EXPECT_LE(sim::complaints().size(), faults_);
+        backend->on_event = {};
+        backend->on_frontend_state = {};
+        backend->vanish();
+        backend->automatic = backend->follow_states = true;
+        backend->set_state(1);
+        pump();
+        backend->start();
+        pump();
+        EXPECT_EQ(backend->frontend_state(), 4u);
+        kernel.on_complete = {};
+        expect_working();
+        expect_no_leak();
+    }
+
+    // Without a backend nobody declared what is in the ring.
+    void expect_no_leak() const
+    {
+        if (backend->ring_page() != nullptr) {
+            EXPECT_EQ(sim::leaked(), "");
+        }
+    }
+
+    // ---- the workload ----
+
+    struct Job {
+        blkfront_operation operation;
+        uint64_t sector;
+        Page page;
+        unsigned first, last;
+    };
+
+    void start(blkfront_operation operation, uint64_t sector, unsigned first = 0, unsigned last = 7)
+    {
+        jobs_.push_back(std::make_unique<Job>());
+        Job &job = *jobs_.back();
+        job.operation = operation;
+        job.sector = sector;
+        job.first = first;
+        job.last = last;
+        std::memset(job.page.data, 0x5e, 4096); // nobody's business
+        if (operation == BLKFRONT_WRITE)
+            std::memset(job.page.data + first * 512, static_cast<int>(sector + 1),
+                        (last - first + 1) * 512);
+        const bool any = operation != BLKFRONT_FLUSH;
+        const auto segments =
+            any ? std::vector{job.page.segment(first, last)} : std::vector<blkfront_segment>{};
+        completed_[&job] = 0;
+        if (submit(operation, sector, segments, &job) != 0)
+            completed_.erase(&job);
+    }
+
+    void work()
+    {
+        start(BLKFRONT_WRITE, 16);
+        start(BLKFRONT_READ, 8);
+        start(BLKFRONT_WRITE, 32, 2, 5);
+        start(BLKFRONT_FLUSH, 0);
+        pump();
+        expect_no_leak();
+        start(BLKFRONT_READ, 16);
+        start(BLKFRONT_READ, 32, 2, 5);
+        pump();
+    }
+
+    // Against the disk of a backend that has done nothing wrong so far.
+    void check_data(const Job &job)
+    {
+        if (job.operation == BLKFRONT_FLUSH)
+            return;
+        EXPECT_EQ(std::memcmp(job.page.data + job.first * 512, &backend->disk[job.sector * 512],
+                              (job.last - job.first + 1) * 512),
+                  0)
+            << job.sector;
+    }
+
+    // ---- the backend ----
+
+    void loaded(const void *address)
+    {
+        if (backend->ring_page() == nullptr)
+            return;
+        const auto *ring = static_cast<const uint8_t *>(sim::guest_view(backend->ring_page()));
+        const auto *byte = static_cast<const uint8_t *>(address);
+        if (byte < ring || byte >= ring + 4096)
+            return;
+        script_.happens("read", [&](const sim::Fault &fault) {
+            lied_ = true;
+            *const_cast<uint8_t *>(backend->ring_page() + (byte - ring)) ^=
+                static_cast<uint8_t>(*fault.value);
+        });
+    }
+
+    void serve()
+    {
+        script_.happens("event", [this](const sim::Fault &fault) { misbehave(fault); });
+        do {
+            Request request;
+            while (backend->ring_page() != nullptr && backend->take(request))
+                answer(request);
+        } while (backend->ring_page() != nullptr && backend->ring().final_check());
+    }
+
+    void answer(const Request &request)
+    {
+        for (unsigned i = 0; i < request.segment_count; ++i)
+            script_.happens("grant", [&](const sim::Fault &) {
+                backend->peer().map(request.segments[i].grant, false);
+            });
+        Response response = backend->serve(request);
+        unsigned times = 1;
+        uint32_t producer = 0;
+        script_.happens("response", [&](const sim::Fault &fault) {
+            const uint64_t value = fault.value.value_or(0);
+            if (fault.action == "id")
+                response.id = value;
+            else if (fault.action == "operation")
+                response.operation = static_cast<uint8_t>(value);
+            else if (fault.action == "status")
+                response.status = static_cast<int16_t>(value);
+            else if (fault.action == "producer")
+                producer = static_cast<uint32_t>(value);
+            else if (fault.action == "skip")
+                times = 0;
+            else if (fault.action == "twice")
+                times = 2;
+            misbehave(fault);
+        });
+        for (; times > 0 && backend->ring_page() != nullptr; --times)
+            backend->respond(response);
+        if (producer != 0 && backend->ring_page() != nullptr)
+            backend->publish_producer(backend->ring().response_index() + producer);
+    }
+
+    void misbehave(const sim::Fault &fault)
+    {
+        lied_ = true;
+        if (fault.action == "vanish")
+            backend->vanish();
+        else if (fault.action == "ignore")
+            backend->follow_states = false;
+        else if (fault.action == "become")
+            backend->set_state(static_cast<unsigned>(*fault.value));
+        else if (fault.action == "storm")
+            for (uint64_t i = 0; i < *fault.value; ++i)
+                backend->notify();
+    }
+
+    size_t faults_;
+    sim::Script script_;
+    bool lied_ = false;
+    std::vector<std::unique_ptr<Job>> jobs_;
+    std::map<void *, unsigned> completed_; // of the jobs that were accepted
+};
+
+void run(const sim::Schedule &schedule) { Run(schedule).go(); }
+
+TEST(Schedules, NoFault) { sim::explore(words, {{}}, run); }
+TEST(Schedules, OneFault) { sim::explore(words, sim::singles(words), run); }
+TEST(Schedules, TwoFaults) { sim::explore(words, sim::pairs(words, 400), run); }
+
+} // namespace
+} // namespace blktest
