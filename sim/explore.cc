@@ -17,7 +17,7 @@ namespace sim {
 
 namespace {
 
-constexpr unsigned limit_seconds = 20;
+constexpr unsigned limit_seconds = 5;
 
 using Test = std::function<void(const Schedule &)>;
 

@@ -66,12 +66,18 @@ public:
     {
         happens(trigger, ++counts_[trigger], act);
     }
-    // The trigger happens with this number.
+    // The trigger happens with this number. Each fault is acted on once.
     void happens(const std::string &trigger, unsigned number, const Act &act)
     {
-        for (const Fault &fault : schedule_)
-            if (fault.trigger == trigger && fault.at == number)
-                act(fault);
+        Schedule due;
+        std::erase_if(schedule_, [&](const Fault &fault) {
+            if (fault.trigger != trigger || fault.at != number)
+                return false;
+            due.push_back(fault);
+            return true;
+        });
+        for (const Fault &fault : due)
+            act(fault);
     }
 
 private:

@@ -237,7 +237,7 @@ void run(const sim::Schedule &schedule) { Run(schedule).go(); }
 
 TEST(Schedules, NoFault) { sim::explore(words, {{}}, run); }
 TEST(Schedules, OneFault) { sim::explore(words, sim::singles(words), run); }
-TEST(Schedules, TwoFaults) { sim::explore(words, sim::pairs(words, 400), run); }
+TEST(Schedules, TwoFaults) { sim::explore(words, sim::pairs(words, 120), run); }
 
 } // namespace
 } // namespace blktest
