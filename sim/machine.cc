@@ -173,6 +173,9 @@ extern "C" {
 
 void xen_port_log(int level, const char *line)
 {
+    // XSA-441: a kernel's log comes back, by way of its console, and then waits for ever.
+    if (sim::interrupts_off > sim::in_handler)
+        fatal(std::string("logged while a lock is held: ") + line);
     static const bool shown = std::getenv("SIM_LOG") != nullptr;
     if (shown)
         std::fprintf(stderr, "guest: %s\n", line);

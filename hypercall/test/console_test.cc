@@ -5,6 +5,7 @@
 #include <sim/sim.hpp>
 #include <xen/abi.hpp>
 #include <xen/console.hpp>
+#include <xen/event.hpp>
 
 namespace {
 
@@ -244,6 +245,82 @@ TEST_F(ConsoleTest, UnattachedIsSilent)
     console.write_all("x", 1);
     char c;
     EXPECT_EQ(console.read(&c, 1), 0u);
+}
+
+// ---- the console's events ----
+
+// The terminal that a kernel has behind the console's port.
+class ConsoleEvents : public ConsoleTest {
+protected:
+    void SetUp() override
+    {
+        ConsoleTest::SetUp();
+        sim::filter_hypercalls({});
+        ASSERT_TRUE(channel_.listen(xen::DomId{0}, on_event, this).ok());
+        port_ = daemon_.bind(channel_.port().value);
+        console_.attach(&ring_, channel_.port());
+    }
+
+    static void on_event(void *context)
+    {
+        auto &test = *static_cast<ConsoleEvents *>(context);
+        ++test.events_;
+        test.console_.event_begins();
+        test.console_.event_ends();
+    }
+
+    sim::Peer daemon_{0};
+    xen::EventChannel channel_;
+    uint32_t port_ = 0;
+    unsigned events_ = 0;
+};
+
+TEST_F(ConsoleEvents, Xsa391EventsWithoutProgressAreSlowedDown)
+{
+    for (unsigned i = 0; i < 100; ++i) { // nobody reads, but it is no storm either
+        type("x");
+        daemon_.notify(port_);
+        EXPECT_EQ(console_.write("y", 1), 1u);
+        drain();
+        daemon_.notify(port_);
+    }
+    EXPECT_EQ(events_, 200u);
+    EXPECT_EQ(sim::delayed_events(), 0u);
+    for (unsigned i = 0; i < 1000; ++i)
+        daemon_.notify(port_);
+    EXPECT_EQ(sim::delayed_events(), 1u);
+    EXPECT_LE(events_, 240u);
+}
+
+TEST_F(ConsoleEvents, Xsa376WildIndexInAnEvent)
+{
+    ring_.in_prod = 1025;
+    for (unsigned i = 0; i < 100; ++i) {
+        daemon_.notify(port_);
+        sim::advance(2'000'000'000);
+    }
+    EXPECT_TRUE(console_.broken());
+    EXPECT_EQ(events_, 1u); // its port stays masked
+    EXPECT_EQ(sim::complaints().size(), 1u);
+}
+
+// The machine ends a test whose guest logs while it holds a lock: the line would come back through
+// the console. All that events make the cores say:
+TEST_F(ConsoleEvents, Xsa441NothingIsLoggedWithALockHeld)
+{
+    for (unsigned i = 0; i < 50; ++i) {
+        daemon_.notify(port_);
+        sim::advance(2'000'000'000);
+    }
+    ASSERT_EQ(sim::complaints().size(), 1u); // in the handler
+    ring_.out_cons = ring_.out_prod + 1;
+    daemon_.notify(port_);
+    sim::advance(2'000'000'000);
+    ASSERT_EQ(sim::complaints().size(), 2u); // in the handler
+    sim::filter_hypercalls([](unsigned, const unsigned long *) { return -22; });
+    channel_.close();
+    ASSERT_EQ(sim::complaints().size(), 3u); // while the port goes
+    sim::filter_hypercalls({});
 }
 
 } // namespace

@@ -99,7 +99,7 @@ TEST_F(EventTest, XenRefuses)
     EXPECT_EQ(listen().error(), xen::Error::no_space);
 }
 
-TEST_F(EventTest, XenNamesAnImpossiblePort)
+TEST_F(EventTest, Cve202672380XenNamesAnImpossiblePort)
 {
     unsigned closed = 0;
     for (const uint32_t bad : {0u, xen::abi::max_event_ports, 0xffffffffu}) {

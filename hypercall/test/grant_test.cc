@@ -62,7 +62,7 @@ TEST_F(GrantTest, ReadOnlyAndForeign)
     grant.end_and_free(page);
 }
 
-TEST_F(GrantTest, AMappedPageIsQuarantined)
+TEST_F(GrantTest, Xsa396AMappedPageIsQuarantined)
 {
     void *page = xen_port_page_alloc();
     auto grant = give(page);
@@ -218,14 +218,14 @@ TEST_F(GrantTest, TableFrames)
     EXPECT_EQ(xen::grant_table_frames(list, 64).value(), 4u) << "what Xen allows";
 }
 
-TEST_F(GrantTest, StatusesThatXenLeavesAloneAreErrors)
+TEST_F(GrantTest, Xsa318StatusesThatXenLeavesAloneAreErrors)
 {
     uint64_t list[4] = {};
     sim::filter_hypercalls([](unsigned, const unsigned long *) { return 0; });
     EXPECT_EQ(xen::grant_table_frames(list, 2).error(), xen::Error::io);
 }
 
-TEST_F(GrantTest, NothingSwitchesTheVersion)
+TEST_F(GrantTest, Xsa379Xsa387Xsa486Xsa501NothingSwitchesTheVersion)
 {
     unsigned others = 0;
     sim::filter_hypercalls([&](unsigned number, const unsigned long *arguments) {

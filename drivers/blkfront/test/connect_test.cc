@@ -79,7 +79,7 @@ TEST_F(Connect, OffersOnce)
     EXPECT_EQ(kernel.paused, 0u);
 }
 
-TEST_F(Connect, TheRingPageHasNothingElseOnIt)
+TEST_F(Connect, Xsa403TheRingPageHasNothingElseOnIt)
 {
     backend->automatic = false;
     connect();

@@ -101,9 +101,19 @@ std::vector<BadResponse> rows()
     return rows;
 }
 
-INSTANTIATE_TEST_SUITE_P(All, BadResponses, ::testing::ValuesIn(rows()));
+INSTANTIATE_TEST_SUITE_P(Xsa376, BadResponses, ::testing::ValuesIn(rows()));
 
-TEST_F(Hostile, SameResponseTwice)
+// Read as signed, these are negative.
+const BadResponse negative_ids[] = {
+    {"id", [](Response &r) { r.id = 0x80000000; }},
+    {"id", [](Response &r) { r.id = 0xffffffff; }},
+    {"id", [](Response &r) { r.id = uint64_t{1} << 63; }},
+    {"id", [](Response &r) { r.id = UINT64_MAX; }},
+    {"id", [](Response &r) { r.id = UINT64_MAX - 31; }},
+};
+INSTANTIATE_TEST_SUITE_P(Cve202672380, BadResponses, ::testing::ValuesIn(negative_ids));
+
+TEST_F(Hostile, Xsa376SameResponseTwice)
 {
     const Response response = backend->serve(requests[0]);
     backend->ring().put(response);
@@ -128,10 +138,10 @@ TEST_P(Producer, OutOfRange)
     expect_healed();
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Producer,
+INSTANTIATE_TEST_SUITE_P(Xsa376, Producer,
                          ::testing::Values(4, 5, 32, 33, 0x7fffffff, 0x80000000, 0xffffffff));
 
-TEST_F(Hostile, ProducerGoesBack)
+TEST_F(Hostile, Xsa376ProducerGoesBack)
 {
     backend->respond(backend->serve(requests[0]));
     ASSERT_EQ(kernel.completions.size(), 1u);
@@ -140,7 +150,7 @@ TEST_F(Hostile, ProducerGoesBack)
 }
 
 // Events without responses change nothing, and the first violation is the only one reported.
-TEST_F(Hostile, EventsAfterTheViolation)
+TEST_F(Hostile, Xsa376EventsAfterTheViolation)
 {
     backend->publish_producer(100);
     for (unsigned i = 0; i < 50; ++i) {
@@ -184,7 +194,7 @@ TEST_F(Hostile, Xsa391BrokenDeviceTakesNoEvents)
     expect_broken("rsp_prod is 100");
 }
 
-TEST_F(BlkfrontTest, ResponsesBeforeTheDiskIsConnected)
+TEST_F(BlkfrontTest, Xsa376ResponsesBeforeTheDiskIsConnected)
 {
     backend->follow_states = false;
     backend->start();
@@ -199,7 +209,7 @@ TEST_F(BlkfrontTest, ResponsesBeforeTheDiskIsConnected)
 }
 
 // The backend answers and keeps the page mapped: nobody may have the page back.
-TEST_F(Hostile, GrantHeld)
+TEST_F(Hostile, Xsa396GrantHeld)
 {
     backend->follow_states = false; // it would unmap everything when it closes
     uint8_t *mapped = backend->peer().map(requests[0].segments[0].grant);
@@ -238,7 +248,7 @@ TEST_F(Hostile, GrantHeld)
     expect_working();
 }
 
-TEST_F(Hostile, GrantHeldUntilDetach)
+TEST_F(Hostile, Xsa396GrantHeldUntilDetach)
 {
     backend->follow_states = false; // it would unmap everything when it closes
     uint8_t *mapped = backend->peer().map(requests[0].segments[0].grant);
@@ -254,8 +264,31 @@ TEST_F(Hostile, GrantHeldUntilDetach)
     backend->peer().unmap(mapped);
 }
 
+// The backend maps the page right after this side saw that nobody has it mapped.
+TEST_F(Hostile, Xsa396MappedBetweenCheckAndRevoke)
+{
+    backend->follow_states = false; // it would unmap everything when it closes
+    const Response response = backend->serve(requests[0]);
+    uint8_t *mapped = nullptr;
+    {
+        const sim::LoadObserver racing([&](const void *, size_t size, unsigned) {
+            if (size == sizeof(uint16_t) && mapped == nullptr) // a grant's flags
+                mapped = backend->peer().map(requests[0].segments[0].grant);
+        });
+        backend->respond(response);
+    }
+    ASSERT_NE(mapped, nullptr);
+    for (const auto &done : kernel.completions)
+        EXPECT_NE(done.cookie, &pages[0]) << "the page is still the backend's, too";
+    EXPECT_EQ(blkfront_in_flight(disk), 1u);
+    pump();
+    backend->peer().unmap(mapped);
+    blkfront_retry_held(disk);
+    expect_all_failed();
+}
+
 // The ring page, too: it is not given back to the kernel while the backend has it.
-TEST_F(Hostile, RingHeldAfterDetach)
+TEST_F(Hostile, Xsa396RingHeldAfterDetach)
 {
     backend->follow_states = false; // it would unmap the ring
     const unsigned pages_with_ring = sim::pages_in_use();
@@ -280,7 +313,7 @@ TEST_F(Hostile, Xsa155ResponseIsLoadedOnce)
 }
 
 // A response is judged by this guest's copy: what the backend does to the slot later is nothing.
-TEST_F(Hostile, RequestsInTheRingAreNeverReadBack)
+TEST_F(Hostile, Xsa155RequestsInTheRingAreNeverReadBack)
 {
     std::memset(backend->ring().slot(0), 0xff, 32 * sizeof(Request));
     const Response good[3] = {backend->serve(requests[0]), backend->serve(requests[1]),

@@ -65,6 +65,34 @@ TEST_F(Io, Xsa229ElevenSegments)
     EXPECT_EQ(disk_at, &backend->disk[(1 + sectors) * 512]);
 }
 
+// Pages that follow each other in memory do not in the machine: each segment is one page, named by
+// its machine frame.
+TEST_F(Io, Xsa229FramesAreTheMachines)
+{
+    backend->automatic = false;
+    Page pages[4];
+    std::vector<blkfront_segment> segments;
+    bool scrambled = false;
+    for (unsigned i = 0; i < 4; ++i) {
+        std::memset(pages[i].data, static_cast<int>(i + 1), 4096);
+        segments.push_back(pages[i].segment());
+        const auto distance = (pages[i].data - pages[0].data) / 4096;
+        scrambled |= segments[i].frame != segments[0].frame + static_cast<uint64_t>(distance);
+    }
+    ASSERT_TRUE(scrambled) << "or this shows nothing";
+    ASSERT_EQ(submit(BLKFRONT_WRITE, 0, segments), 0);
+    Request request;
+    ASSERT_TRUE(backend->take(request));
+    ASSERT_EQ(request.segment_count, 4u);
+    for (unsigned i = 0; i < 4; ++i) {
+        uint8_t seen[4096];
+        ASSERT_TRUE(backend->peer().read(request.segments[i].grant, 0, seen, sizeof(seen)));
+        EXPECT_EQ(std::memcmp(seen, pages[i].data, sizeof(seen)), 0);
+    }
+    EXPECT_EQ(sim::grants_in_force(), 5u); // no page besides, and the ring
+    backend->respond(backend->serve(request));
+}
+
 TEST_F(Io, LastSector)
 {
     Page page;
