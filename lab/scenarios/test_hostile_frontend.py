@@ -34,11 +34,11 @@ no event channel | -key:event-channel expect=refused
 an event channel beyond all | key:event-channel=4294967295 expect=refused
 an event channel of nobody | key:event-channel=100 expect=refused
 an event channel that is no number | key:event-channel=-x expect=refused
-a huge ring order | key:ring-page-order=31 -key:ring-ref expect=refused
-a ring order that wraps | key:ring-page-order=4294967296 -key:ring-ref expect=refused,ok
-two ring pages, one of them missing | key:ring-page-order=1 key:ring-ref0=ring -key:ring-ref expect=refused
-two ring pages, one never granted | key:ring-page-order=1 key:ring-ref0=ring key:ring-ref1=never -key:ring-ref expect=refused
-the same page twice as a ring | key:ring-page-order=1 key:ring-ref0=ring key:ring-ref1=ring -key:ring-ref expect=any
+a huge ring order | key:ring-page-order=31 expect=refused
+a ring order that wraps | key:ring-page-order=4294967296 expect=refused,ok
+two ring pages, one of them missing | key:ring-page-order=1 key:ring-ref0=ring expect=refused
+two ring pages, one never granted | key:ring-page-order=1 key:ring-ref0=ring key:ring-ref1=never expect=refused
+the same page twice as a ring | key:ring-page-order=1 key:ring-ref0=ring key:ring-ref1=ring expect=any
 """
 
 # And what is wrong with its requests.
