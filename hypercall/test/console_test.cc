@@ -2,6 +2,7 @@
 // The console ring, with a daemon that behaves, sleeps, or writes impossible indices.
 #include <string>
 
+#include <sim/access.hpp>
 #include <sim/sim.hpp>
 #include <xen/abi.hpp>
 #include <xen/console.hpp>
@@ -201,7 +202,7 @@ TEST_F(ConsoleTest, GoesOnWhereAnEarlierUserStopped)
     EXPECT_EQ(c[0], 'b');
 }
 
-TEST_F(ConsoleTest, ImpossibleInputIndices)
+TEST_F(ConsoleTest, Xsa376ImpossibleInputIndices)
 {
     for (const uint32_t bad : {1025u, 2048u, 0x80000000u, 0xffffffffu}) {
         console_.attach(&ring_, xen::EventPort{2});
@@ -216,7 +217,7 @@ TEST_F(ConsoleTest, ImpossibleInputIndices)
     EXPECT_EQ(sim::complaints().size(), 4u) << "one line each";
 }
 
-TEST_F(ConsoleTest, ImpossibleOutputIndices)
+TEST_F(ConsoleTest, Xsa376ImpossibleOutputIndices)
 {
     for (const uint32_t bad : {1u, 2048u, 0x80000000u, 0xfffff7ffu}) {
         console_.attach(&ring_, xen::EventPort{2});
@@ -225,6 +226,18 @@ TEST_F(ConsoleTest, ImpossibleOutputIndices)
         EXPECT_TRUE(console_.broken()) << bad;
     }
     EXPECT_EQ(sim::complaints().size(), 4u);
+}
+
+TEST_F(ConsoleTest, Xsa155EverythingIsReadOnce)
+{
+    type("typed");
+    sim::clear_loads();
+    EXPECT_EQ(read(), "typed");
+    console_.write("written", 7);
+    EXPECT_EQ(sim::loads(&ring_.in_prod, 4), 1u);
+    EXPECT_EQ(sim::loads(ring_.in, 5), 1u);
+    EXPECT_EQ(sim::loads(&ring_.out_cons, 4), 1u);
+    EXPECT_EQ(sim::loads(ring_.out, sizeof(ring_.out)), 0u) << "own bytes are never read back";
 }
 
 TEST_F(ConsoleTest, OwnIndicesInThePageDoNotMatter)

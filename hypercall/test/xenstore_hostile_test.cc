@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include <sim/access.hpp>
 #include <sim/sim.hpp>
 #include <xen/abi.hpp>
 #include <xen/hypercall.hpp>
@@ -314,6 +315,23 @@ TEST_F(HostileStoreTest, AReconnectThatNeverEndsTimesOut)
     expect_healed();
 }
 
+// What was read of a message is overwritten at once.
+TEST_F(HostileStoreTest, Xsa155MessagesAreReadOnce)
+{
+    sim::LoadObserver overwrite([](const void *at, size_t size, unsigned) {
+        auto *byte = static_cast<char *>(const_cast<void *>(at));
+        if (byte >= ring().rsp && byte + size <= ring().rsp + sizeof(ring().rsp))
+            std::memset(byte, 0xff, size);
+    });
+    const auto value = xs::read({}, "/a", "");
+    ASSERT_TRUE(value.ok());
+    EXPECT_STREQ(value.value().c_str(), "value");
+    store::write("/w", "x");
+    sim::run();
+    EXPECT_EQ(fired_, 1u);
+    EXPECT_TRUE(sim::complaints().empty());
+}
+
 // Another thread ends a watch that is about to be registered again.
 TEST_F(HostileStoreTest, AnEndedWatchIsNotRenewed)
 {
@@ -340,7 +358,7 @@ TEST_F(HostileStoreTest, AWatchIsRenewedUntilThereIsAnAnswer)
     EXPECT_EQ(sim::complaints().size(), 1u) << sim::complaints().back();
 }
 
-TEST_F(HostileStoreTest, AFloodOfEventsDoesNotStopRequestsOrTime)
+TEST_F(HostileStoreTest, Xsa349AFloodOfEventsDoesNotStopRequestsOrTime)
 {
     const std::string nul(1, '\0');
     const Bytes one = event("/w" + nul + std::to_string(watch_.token_) + nul);
