@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+// The interface under fault schedules (sim/schedule.hpp): packets both ways with a backend that
+// does one or two things wrong, then with an honest one: nothing is lost, and packets pass again.
+#include <xen/grant.hpp>
+
+#include <sim/access.hpp>
+#include <sim/schedule.hpp>
+
+#include "fixture.hpp"
+
+namespace netfront_test {
+namespace {
+
+const std::vector<sim::ActionRule> anytime = {
+    {"vanish", {}}, {"storm", {100}}, {"become", {1, 2, 3, 5, 6, 9}}};
+
+const sim::Vocabulary words = {
+    // Before the packet of this number, either way.
+    {"packet", {1, 3, 6}, anytime},
+    // The page of this transmit request stays mapped.
+    {"grant", {1, 2, 4}, {{"hold", {}}}},
+    {"tx",
+     {1, 2, 5},
+     {{"id", {0, 1, 127, 128, 0xffff}},
+      {"status", {1, 0xfffe, 0x8000}},
+      {"twice", {}},
+      {"skip", {}}}},
+    {"rx",
+     {1, 2, 5},
+     {{"id", {1, 255, 256, 0xffff}}, // added to the right one
+      {"offset", {1, 4095, 4096, 0xffff}},
+      {"status", {0, 1, 13, 4097, 0x7fff, 0x8000, 0xffff}},
+      {"flags", {1, 2, 4, 8, 16, 0x8000}},
+      {"skip", {}}}},
+    // Right after the frontend loaded from a ring: what it loaded changes.
+    {"read", {1, 2, 3, 5, 8, 13, 21}, {{"xor", {0x01, 0xff}}}},
+};
+
+class Run : public NetFrontTest {
+public:
+    explicit Run(const sim::Schedule &schedule) : faults_(schedule.size()), script_(schedule) {}
+
+    void go()
+    {
+        SetUp();
+        connect();
+        if (!HasFailure()) {
+            meet_the_hostile();
+            EXPECT_LE(sim::complaints().size(), faults_);
+            backend->serve_tx = true;
+            expect_reconnect();
+        }
+        TearDown();
+    }
+
+private:
+    void TestBody() override {}
+
+    void meet_the_hostile()
+    {
+        backend->serve_tx = false;
+        const sim::LoadObserver observer(
+            [this](const void *address, size_t size, unsigned) { loaded(address, size); });
+        for (unsigned seed = 1; seed <= 6; ++seed) {
+            (void)send(packet(60 * seed, seed));
+            happens();
+            transmit();
+            deliver(packet(1514 - seed, seed));
+            settle();
+        }
+    }
+
+    void happens()
+    {
+        script_.happens("packet", [this](const sim::Fault &fault) {
+            if (fault.action == "vanish")
+                backend->disconnect();
+            else if (fault.action == "become")
+                backend->set_state(static_cast<unsigned>(*fault.value));
+            else
+                for (uint64_t i = 0; i < *fault.value; ++i)
+                    backend->notify();
+        });
+    }
+
+    void transmit()
+    {
+        xen::netif::TxRequest request;
+        while (backend->connected() && backend->next_tx(request)) {
+            script_.happens("grant",
+                            [&](const sim::Fault &) { backend->peer.map(request.grant, false); });
+            xen::netif::TxResponse response{.id = request.id, .status = 0};
+            unsigned times = 1;
+            script_.happens("tx", [&](const sim::Fault &fault) {
+                if (fault.action == "id")
+                    response.id = static_cast<uint16_t>(*fault.value);
+                else if (fault.action == "status")
+                    response.status = static_cast<int16_t>(*fault.value);
+                else
+                    times = fault.action == "twice" ? 2 : 0;
+            });
+            for (; times > 0; --times)
+                backend->respond_tx(response);
+        }
+    }
+
+    void deliver(const Packet &packet)
+    {
+        if (!backend->connected() || backend->receive_buffers() == 0)
+            return;
+        xen::netif::RxResponse response{
+            .id = 0, .offset = 0, .flags = 0, .status = static_cast<int16_t>(packet.size())};
+        bool lie = false;
+        bool skip = false;
+        script_.happens("rx", [&](const sim::Fault &fault) {
+            lie = true;
+            const auto value = static_cast<uint16_t>(fault.value.value_or(0));
+            if (fault.action == "id")
+                response.id = value;
+            else if (fault.action == "offset")
+                response.offset = value;
+            else if (fault.action == "status")
+                response.status = static_cast<int16_t>(value);
+            else if (fault.action == "flags")
+                response.flags = value;
+            else
+                skip = true;
+        });
+        if (skip)
+            return;
+        if (lie)
+            backend->respond_rx(response);
+        else
+            EXPECT_TRUE(backend->deliver(packet));
+    }
+
+    void loaded(const void *address, size_t size)
+    {
+        const auto *byte = static_cast<const uint8_t *>(address);
+        for (auto *ring : {reinterpret_cast<uint8_t *>(&backend->tx.shared()),
+                           reinterpret_cast<uint8_t *>(&backend->rx.shared())}) {
+            const auto *guest = static_cast<const uint8_t *>(sim::guest_view(ring));
+            if (!backend->connected() || byte < guest || byte + size > guest + 4096)
+                continue;
+            script_.happens("read", [&](const sim::Fault &fault) {
+                ring[byte - guest] ^= static_cast<uint8_t>(*fault.value);
+            });
+        }
+    }
+
+    size_t faults_;
+    sim::Script script_;
+};
+
+void run(const sim::Schedule &schedule) { Run(schedule).go(); }
+
+TEST(Schedules, NoFault) { sim::explore(words, {{}}, run); }
+TEST(Schedules, OneFault) { sim::explore(words, sim::singles(words), run); }
+TEST(Schedules, TwoFaults) { sim::explore(words, sim::pairs(words, 120), run); }
+
+} // namespace
+} // namespace netfront_test
