@@ -86,11 +86,14 @@ std::unique_ptr<Device> make_interface(const Options &options)
                                  options.required("mac"), options.required("bridge"), options.keys);
 }
 
-// Commands as they arrive on standard input.
+// Commands as they arrive on standard input. One that waits for the guest keeps those after it
+// waiting, so a script can be written at once.
 class Input {
 public:
-    bool ended() const { return ended_; }
-    void take(Device &device)
+    // No more will come, and what came is done.
+    bool ended() const { return ended_ && pending_.empty(); }
+    bool open() const { return !ended_; }
+    void take()
     {
         char buffer[4096];
         const ssize_t count = read(STDIN_FILENO, buffer, sizeof buffer);
@@ -98,20 +101,28 @@ public:
             pending_.append(buffer, static_cast<size_t>(count));
         else if (count == 0)
             ended_ = true;
-        for (size_t end; (end = pending_.find('\n')) != std::string::npos;) {
+        if (ended_ && !pending_.empty() && !pending_.ends_with('\n'))
+            pending_ += '\n';
+    }
+    void run(Device &device)
+    {
+        answer(device);
+        size_t end;
+        while (!device.waiting() && (end = pending_.find('\n')) != std::string::npos) {
             const std::string line = pending_.substr(0, end);
             pending_.erase(0, end + 1);
             device.command(line);
             answer(device);
         }
     }
+
+private:
     static void answer(Device &device)
     {
         if (const auto text = device.take_answer())
             std::cout << *text << std::endl;
     }
 
-private:
     std::string pending_;
     bool ended_ = false;
 };
@@ -129,14 +140,14 @@ int serve(Device &device)
                 device.detach(last_detach);
         }
         std::vector<pollfd> sources;
-        if (!input.ended())
+        if (input.open())
             sources.push_back({STDIN_FILENO, POLLIN, 0});
         device.add_sources(sources);
         const int ready = poll(sources.data(), sources.size(), device.patience());
-        if (ready > 0 && !input.ended() && sources[0].revents)
-            input.take(device);
+        if (ready > 0 && input.open() && sources[0].revents)
+            input.take();
         device.work();
-        Input::answer(device);
+        input.run(device);
     }
     return 0;
 }

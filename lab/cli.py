@@ -14,7 +14,7 @@ import termios
 import time
 import tty
 
-from lab import hosttools, images, loc, suite
+from lab import backends, hosttools, images, loc, suite
 from lab.guest import CONFIG, Guest, GuestKernel
 from lab.qemu import Lab
 from lab.steps import LOGS, LabError, say
@@ -165,6 +165,8 @@ def shell():
         if setting("GUEST") or images.OUR_KERNEL.exists():
             chosen_kernel().install(lab.dom0)
             lab.dom0.put(chosen_config(), "/root/xendemo.cfg")
+        if backends.BUILT.exists():
+            backends.install(lab.dom0)
         say("dom0; try: xl create -c xendemo.cfg; exit or Ctrl-] ends it")
         interact(lab.dom0.spawn("exec bash -l", pty=True))
         lab.stop()

@@ -22,6 +22,16 @@ double parse_seconds(const std::string &text)
     return value;
 }
 
+// A fault as the simulator's schedules name it: "response@3:id=7" is "at response 3 id=7".
+Words as_order(const std::string &fault)
+{
+    const size_t at = fault.find('@'), colon = fault.find(':', at);
+    if (colon == std::string::npos)
+        throw Failure("STREAM@N:FIELD[=VALUE]...");
+    return {"at", fault.substr(0, at), fault.substr(at + 1, colon - at - 1),
+            fault.substr(colon + 1)};
+}
+
 } // namespace
 
 const std::string &only_word(const Words &words, const char *usage)
@@ -48,6 +58,7 @@ const std::vector<Device::Command> Device::commands = {
      &Device::do_detach},
     {"await", "await STATE [SECONDS]   until the frontend is in this state (4: connected)",
      &Device::do_await},
+    {"sleep", "sleep SECONDS           nothing, while the device is served", &Device::do_sleep},
     {"reopen", "reopen                  begin again, as a restarted backend", &Device::do_reopen},
     {"honest", "honest                  forget all that was ordered; let go of what is held",
      &Device::do_honest},
@@ -74,8 +85,6 @@ void Device::command(const std::string &line)
         const Words words = split(line);
         if (words.empty())
             return;
-        if (wait_)
-            throw Failure("the last command is not done yet");
         const std::string answer = run(words);
         if (!wait_)
             answer_ = answer;
@@ -89,6 +98,11 @@ std::string Device::run(const Words &words)
     for (const Command &command : commands)
         if (words[0] == command.name)
             return (this->*command.handler)(words);
+    if (words[0].find('@') != std::string::npos) {
+        for (const std::string &word : words)
+            own_command(as_order(word));
+        return "ok";
+    }
     if (own_command(words))
         return "ok";
     throw Failure("unknown command \"" + words[0] + "\"; help lists them");
@@ -129,6 +143,12 @@ std::string Device::do_await(const Words &words)
         throw Failure("await STATE [SECONDS]");
     wait(static_cast<State>(parse_number(words[1])),
          words.size() > 2 ? parse_seconds(words[2]) : default_wait);
+    return {};
+}
+
+std::string Device::do_sleep(const Words &words)
+{
+    wait(none, parse_seconds(only_word(words, "sleep SECONDS")));
     return {};
 }
 

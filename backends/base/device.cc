@@ -204,10 +204,11 @@ void Device::check_wait()
     if (!wait_)
         return;
     const auto now = Clock::now();
-    const bool there = frontend_ == wait_->state || (wait_->detach && frontend_ == 0);
+    const bool there =
+        (wait_->state && frontend_ == wait_->state) || (wait_->detach && frontend_ == 0);
     if (!there && now < wait_->end && !finished_)
         return;
-    const bool detaching = wait_->detach;
+    const bool detaching = wait_->detach, timer = wait_->state == none;
     const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(now - wait_->start);
     const std::string in = std::to_string(took.count()) + " ms";
     wait_.reset();
@@ -215,7 +216,7 @@ void Device::check_wait()
         remove();
     if (finished_)
         answer_ = "error: the domain is gone";
-    else if (there)
+    else if (there || timer)
         answer_ = "ok " + in;
     else if (detaching)
         answer_ = "ok forced after " + in;

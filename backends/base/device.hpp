@@ -22,7 +22,7 @@ namespace backends {
 using Clock = std::chrono::steady_clock;
 using Keys = std::map<std::string, std::string>;
 
-enum State { initialising = 1, init_wait, initialised, connected, closing, closed };
+enum State { none = 0, initialising, init_wait, initialised, connected, closing, closed };
 
 struct Identity {
     unsigned domain;
@@ -39,8 +39,9 @@ public:
     void attach();
     // Asks the frontend to close and removes the device when it did, or when the time is over.
     std::string detach(double seconds);
-    // One line of input. The answer, or nothing yet: take_answer() will have it.
+    // One line of input, while no earlier command is waiting for something.
     void command(const std::string &line);
+    bool waiting() const { return wait_.has_value(); }
     // The answer to the last command, once there is one.
     std::optional<std::string> take_answer();
 
@@ -94,6 +95,7 @@ private:
     std::string do_unbind(const Words &);
     std::string do_quit(const Words &);
     std::string do_await(const Words &);
+    std::string do_sleep(const Words &);
     std::string do_honest(const Words &);
     std::string do_state(const Words &);
     std::string do_keys(const Words &);
@@ -133,7 +135,7 @@ private:
     std::deque<Mapping> held_;
 
     struct Wait {
-        State state;
+        State state; // none: for the time alone
         bool detach;
         Clock::time_point start, end;
     };
