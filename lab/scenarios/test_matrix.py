@@ -41,6 +41,8 @@ BLOCK = {
     "read-only": Disk({"mode": "r", "info": "4"}, read_only=True),
     "4096-byte-sectors": Disk({"sector-size": "4096", "physical-sector-size": "4096",
                                "sectors": str(MIB * 2048)}, losetup="-b 4096", sector=4096),
+    # Not read-only: QEMU 7.2 refuses such a disk ("realization of device xen-disk failed: Block node is
+    # read-only"), so that no backend ever answers.
     "qdisk": Disk({"feature-flush-cache": "1", "max-ring-page-order": "4",
                    "feature-persistent": None}, backend="qdisk"),
     "qdisk-no-discard": Disk({"discard-enable": "0", "feature-discard": None},
