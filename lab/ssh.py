@@ -11,7 +11,6 @@ import pathlib
 import re
 import select
 import shlex
-import shutil
 import subprocess
 import tempfile
 
@@ -149,11 +148,11 @@ class SshHost:
         self.volumes = (os.environ.get("DISKS") or "").replace(",", " ").split()
         if self.volumes and len(self.volumes) != len(LAB_DISKS):
             raise LabError(f"DISKS= names {len(self.volumes)} volumes, and {len(LAB_DISKS)} are needed")
-        self.scratch = tempfile.mkdtemp(prefix="proxenos-ssh-")
+        self.scratch = tempfile.TemporaryDirectory(prefix="proxenos-ssh-")
         config = os.environ.get("SSH_CONFIG")
         self.ssh = ["ssh", *(["-F", config] if config else []), *(["-p", port] if port else []),
                     "-o", "BatchMode=yes", "-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=15",
-                    "-o", "ControlMaster=auto", "-o", f"ControlPath={self.scratch}/control",
+                    "-o", "ControlMaster=auto", "-o", f"ControlPath={self.scratch.name}/control",
                     "-o", "ControlPersist=yes"]
         self.dom0 = None
 
@@ -255,6 +254,3 @@ class SshHost:
         finally:
             subprocess.run([*self.ssh, "-O", "exit", self.host], capture_output=True, check=False)
             os.close(dom0.log)
-
-    def __del__(self):
-        shutil.rmtree(self.scratch, ignore_errors=True)
