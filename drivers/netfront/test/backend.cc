@@ -90,6 +90,8 @@ void Backend::connect()
     }
     sim::guard(tx_pages_);
     sim::guard(rx_pages_);
+    for (const char *ring : {"/tx-ring-ref", "/rx-ring-ref"})
+        sim::declare(read_unsigned(front_path + ring), 0, 4096);
     tx = TxRing(tx_pages_, 4096);
     rx = RxRing(rx_pages_, 4096);
     set_state(4);
@@ -128,6 +130,14 @@ void Backend::notify() { peer.notify(port_); }
 
 // ---- the frontend's packets ----
 
+bool Backend::next_tx(TxRequest &request)
+{
+    if (!tx.get(request))
+        return false;
+    sim::declare(request.grant, request.offset, request.size);
+    return true;
+}
+
 Packet Backend::fetch(const TxRequest &request)
 {
     Packet packet(request.size);
@@ -150,7 +160,7 @@ void Backend::serve()
         return;
     do {
         TxRequest request;
-        while (tx.get(request)) {
+        while (next_tx(request)) {
             EXPECT_EQ(request.flags, 0);
             sent.push_back(fetch(request));
             tx.put(TxResponse{.id = request.id, .status = xen::netif::status_okay});
@@ -172,8 +182,10 @@ void Backend::respond_tx(const TxResponse &response)
 void Backend::collect_receive_requests()
 {
     RxRequest request;
-    while (connected() && rx.get(request))
+    while (connected() && rx.get(request)) {
+        sim::declare(request.grant, 0, 4096);
         rx_requests_.push_back(request);
+    }
 }
 
 unsigned Backend::receive_buffers()

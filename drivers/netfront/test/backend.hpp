@@ -58,7 +58,8 @@ public:
     void respond_rx(xen::netif::RxResponse response);
     // Answers the next transmit request, or none, with just this.
     void respond_tx(const xen::netif::TxResponse &response);
-    bool next_tx(xen::netif::TxRequest &request) { return tx.get(request); }
+    // Takes the next transmit request, without its packet.
+    bool next_tx(xen::netif::TxRequest &request);
     void notify();
 
     sim::Peer peer;

@@ -272,7 +272,6 @@ TEST_F(Hostile, Xsa155OwnRequestsAreNotReadBack)
     EXPECT_TRUE(sim::complaints().empty());
 }
 
-// One line of log, one report, and no look at what comes later.
 // Transmit responses in the window between the event channel and the link: there is nothing yet
 // that they could answer.
 TEST_F(NetFrontTest, Xsa376TransmitResponseBeforeTheLinkIsUp)
@@ -300,6 +299,7 @@ TEST_F(NetFrontTest, Xsa376TransmitResponseBeforeTheLinkIsUp)
     expect_broken("tx rsp_prod = 1");
 }
 
+// One line of log, one report, and no look at what comes later.
 TEST_F(Hostile, Xsa376BreaksOnceAndIsQuietThen)
 {
     backend->respond_rx({.id = 9, .offset = 0, .flags = 0, .status = 100});
