@@ -55,7 +55,8 @@ namespace internal {
 
 void boot_access() { pages.clear(); }
 
-void unguard(void *page) { ASAN_UNPOISON_MEMORY_REGION(page, xen::page_size); }
+void poison(void *page, size_t pages) { ASAN_POISON_MEMORY_REGION(page, pages * xen::page_size); }
+void unpoison(void *page) { ASAN_UNPOISON_MEMORY_REGION(page, xen::page_size); }
 
 } // namespace internal
 
@@ -85,12 +86,13 @@ LoadObserver::~LoadObserver() { load_observer = {}; }
 void guard(const void *address)
 {
     const uintptr_t page = number(guest_view(address)) & ~(xen::page_size - 1);
-    ASAN_POISON_MEMORY_REGION(reinterpret_cast<void *>(page), xen::page_size);
+    internal::poison(reinterpret_cast<void *>(page), 1);
 }
 
 } // namespace sim
 
-// ---- what the cores call: not instrumented, because the page may be guarded ----
+// ---- what the cores call: not instrumented, because the page may be guarded; so check_access()
+// sees to it that it is there ----
 
 #define SIM_UNCHECKED __attribute__((no_sanitize("address", "thread")))
 
@@ -110,6 +112,8 @@ SIM_UNCHECKED void store(volatile void *to, uint64_t value)
 
 void copy(void *to, const void *from, unsigned long size)
 {
+    sim::internal::check_access(to, size);
+    sim::internal::check_access(from, size);
     asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(size) : : "memory");
 }
 
@@ -122,6 +126,7 @@ uint8_t sim::internal::peek(const uint8_t *address)
 
 uint64_t sim_load(const volatile void *from, unsigned size)
 {
+    sim::internal::check_access(from, size);
     const uint64_t value = size == 1   ? load<uint8_t>(from)
                            : size == 2 ? load<uint16_t>(from)
                            : size == 4 ? load<uint32_t>(from)
@@ -132,6 +137,7 @@ uint64_t sim_load(const volatile void *from, unsigned size)
 
 void sim_store(volatile void *to, uint64_t value, unsigned size)
 {
+    sim::internal::check_access(to, size);
     switch (size) {
     case 1:
         return store<uint8_t>(to, value);

@@ -24,6 +24,11 @@ void settle_memory(); // what is allocated by now does not count as the test's
 void shutdown_memory();
 long grant_hypercall(unsigned command, void *argument, unsigned count);
 
+// Ends the test if the guest's bytes are in its memory, but not in one page that it has.
+void check_access(const volatile void *address, size_t size);
+
+uint8_t *granted_page(uint32_t reference); // null: it is not in force, or names no page
+
 // References in force, and the guest's page of each (null: it has no such page).
 std::vector<std::pair<uint32_t, uint8_t *>> granted_pages();
 void boot_leak();
@@ -31,7 +36,8 @@ void forget_declared(const void *page);
 
 // ---- access ----
 void boot_access();
-void unguard(void *page);
+void poison(void *page, size_t pages); // the sanitizer reports whoever touches them
+void unpoison(void *page);
 uint8_t peek(const uint8_t *address); // also in a guarded page
 
 // ---- events ----

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 // What a peer can read through the grants in force, and what it was told that it may.
-#include <bitset>
+#include <algorithm>
+#include <array>
 #include <map>
 #include <sstream>
 
@@ -13,7 +14,7 @@ namespace sim {
 
 namespace {
 
-using Bytes = std::bitset<xen::page_size>;
+using Bytes = std::array<bool, xen::page_size>;
 
 std::map<const void *, Bytes> declared; // by the guest's page
 
@@ -29,13 +30,12 @@ void boot_leak() { declared.clear(); }
 
 void declare(uint32_t reference, unsigned offset, unsigned length)
 {
-    for (const auto &[granted, page] : internal::granted_pages()) {
-        if (granted != reference || page == nullptr)
-            continue;
-        Bytes &bytes = declared[page];
-        for (unsigned at = offset; at < offset + length && at < bytes.size(); ++at)
-            bytes.set(at);
-    }
+    const uint8_t *page = internal::granted_page(reference);
+    if (page == nullptr)
+        return;
+    Bytes &bytes = declared[page];
+    offset = std::min<unsigned>(offset, bytes.size());
+    std::fill_n(bytes.begin() + offset, std::min<size_t>(length, bytes.size() - offset), true);
 }
 
 std::string leaked()
@@ -46,7 +46,7 @@ std::string leaked()
         const auto it = declared.find(page);
         for (unsigned at = 0; at < xen::page_size; ++at) {
             const unsigned value = internal::peek(page + at);
-            if (value == 0 || (it != declared.end() && it->second.test(at)))
+            if (value == 0 || (it != declared.end() && it->second[at]))
                 continue;
             std::ostringstream text;
             text << "grant " << reference << " shows offset " << at << ", 0x" << std::hex << value;
