@@ -129,12 +129,12 @@ def check_fuzz(path):
 
 
 def corpus():
-    """Keeps the smallest inputs that reach what all inputs reach, old and new."""
+    """Keeps few inputs that reach what all inputs reach, old and new."""
     for target in targets():
         fresh = FUZZ / "kept" / target.name
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
-        target.run("-merge=1", "-use_counters=0", fresh, target.found, target.kept)
+        target.run("-set_cover_merge=1", "-use_counters=0", fresh, target.found, target.kept)
         for path in target.kept.glob("*"):
             if not path.name.startswith("regression-"):
                 path.unlink()
