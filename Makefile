@@ -25,7 +25,7 @@ help: ## This list
 	@echo "  XEN=file                            another hypervisor, xen or xen.gz"
 	@echo "  T=pattern                           scenarios by pytest's -k, over the names of files, scenarios,"
 	@echo "                                      parameters, marks (hostile, matrix, slow) and advisories:"
-	@echo "                                      T=test_disk, T='hostile and not slow', T=XSA-396"
+	@echo "                                      T=test_disk.py, T='hostile and not slow', T=XSA-396"
 	@echo "  TARGET=ssh://root@host[:port]       a real Xen host for the scenarios, instead of QEMU;"
 	@echo "  BRIDGE= DISKS= SSH_CONFIG=          its bridge, two volumes for guests' roots, ssh's settings"
 
@@ -47,16 +47,19 @@ shell: deps ## A shell in dom0
 check: deps ## The host tests alone: the cores and the lab itself
 	@$(LAB) check
 
-test: deps $(GUEST_KERNEL) guests backends ## Everything that tests; the last line counts
+test: deps ## Everything that tests; the last line counts
+	@$(LAB) settings
+	@$(MAKE) --no-print-directory $(GUEST_KERNEL) guests backends
 	@$(LAB) images test
 
 regress: deps ## The scenarios that match T=pattern
-	@$(LAB) pattern
+	@$(LAB) pattern settings
 	@$(MAKE) --no-print-directory $(GUEST_KERNEL) guests backends
 	@$(LAB) images regress
 
-compare: deps kernel guests backends ## Scenarios (T=) with our kernel and an upstream one (GUEST=debian)
-	@$(if $(T),$(LAB) pattern)
+compare: deps ## Scenarios (T=) with our kernel and an upstream one (GUEST=debian)
+	@$(LAB) $(if $(T),pattern) settings
+	@$(MAKE) --no-print-directory kernel guests backends
 	@GUEST=$(or $(GUEST),debian) $(LAB) images compare
 
 guests: deps ## The test guests: build/test-guests/NAME.elf

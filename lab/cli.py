@@ -17,10 +17,9 @@ import tty
 from lab import backends, hosttools, images, loc, suite
 from lab.guest import CONFIG, Guest, GuestKernel
 from lab.qemu import Lab
-from lab.steps import LOGS, LabError, say
+from lab.steps import LOGS, LabError, end_in_good_order, say
 
 DETACH = b"\x1d"
-ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 COMMANDS_IN_GUEST = "uname -a; lsblk; ip addr"
 
 
@@ -184,21 +183,13 @@ def run_suite(name):
 COMMANDS = {"images": build_images, "boot": boot, "shell": shell,
             "check": lambda: run_suite("check"), "test": lambda: run_suite("test"),
             "regress": lambda: run_suite("regress"), "compare": lambda: run_suite("compare"),
-            "pattern": suite.refuse_unknown_pattern,
+            "pattern": suite.refuse_unknown_pattern, "settings": suite.refuse_bad_settings,
             "fuzz": hosttools.fuzz, "corpus": hosttools.corpus, "coverage": hosttools.coverage,
             "loc": loc.main}
 
 
-def end(number, frame):
-    """Ends the command in good order, and only once: make sends a second signal to its children."""
-    for other in ENDINGS:
-        signal.signal(other, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
 def main(arguments):
-    for number in ENDINGS:
-        signal.signal(number, end)
+    end_in_good_order()
     try:
         for name in arguments:
             COMMANDS[name]()

@@ -46,7 +46,7 @@ def strip(log):
 
 
 def parse(log, domains):
-    """The last census in a log of Xen, with what dom0 said of the domains; None if it has none."""
+    """The last census in a log of Xen, with what dom0 said of the domains; None if one is missing."""
     blocks = BLOCK.findall(log)
     if not blocks:
         return None
@@ -66,7 +66,9 @@ def parse(log, domains):
     free = sum(map(int, re.findall(r"heap\[.*\] -> (\d+) pages", blocks[-1])))
     names = {int(match[2]): (match[1], int(match[3])) for match in
              re.finditer(r"^(\S+) +(\d+) +(\d+) +\d+ ", domains, re.M) if match[1] != "(null)"}
-    dom0, persistent = map(int, domains.split()[-2:])
+    if not (last := re.search(r"^(\d+)\n(\d+)\n\Z", domains, re.M)):
+        return None
+    dom0, persistent = map(int, last.groups())
     return Census(mapped, ports, {domid: names.get(domid, (None, 0)) for domid in seen}, frames, free,
                   dom0 // 4, persistent > 0)
 
@@ -134,7 +136,8 @@ class LeakWatch:
 
     def take(self):
         separator = "=====proxenos====="
-        out = self.dom0.run(f"{COMMAND} | tail -c 300000; echo {separator}; {DOMAINS}").out
+        out = self.dom0.run(f"{COMMAND} | tail -c 300000; echo {separator}; {DOMAINS}; true",
+                            check=True).out
         log, _, domains = out.partition(separator + "\n")
         return parse(log, domains)
 

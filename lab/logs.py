@@ -4,6 +4,7 @@
 import re
 
 from lab import leaks
+from lab.steps import LabError
 
 COMPLAINTS = re.compile(
     r"WARNING:|\bBUG\b|\bOops\b|Call Trace|general protection fault|Unable to handle kernel"
@@ -56,11 +57,14 @@ class LogWatch:
         command = f"{leaks.COMMAND}; echo {self.SEPARATOR}xen; dmesg; echo {self.SEPARATOR}dom0; " \
                   f"{leaks.DOMAINS}; echo {self.SEPARATOR}domains; " \
                   "cd /var/log/xen/console && for f in guest-*.log; do [ -f $f ] && cat $f && " \
-                  f"echo && echo {self.SEPARATOR}$f; done"
-        parts = re.split(rf"^{self.SEPARATOR}(.*)\n", self.dom0.run(command).out, flags=re.M)
+                  f"echo && echo {self.SEPARATOR}$f; done; true"
+        out = self.dom0.run(command, check=True).out
+        parts = re.split(rf"^{self.SEPARATOR}(.*)\n", out, flags=re.M)
         # The newline before a guest's separator is ours: its log may end in the middle of a line.
         result = {name: text[:-1] if name.startswith("guest-") else text
                   for name, text in zip(parts[1::2], parts[0::2])}
+        if not {"xen", "dom0", "domains"} <= result.keys():
+            raise LabError("dom0 did not give all of its logs")
         self.census = leaks.parse(result["xen"], result.pop("domains"))
         result["xen"] = leaks.strip(result["xen"])
         return result

@@ -2,6 +2,7 @@
 """QEMU with Xen and dom0 in it: starts it, keeps a snapshot of a dom0 that is up, ends it."""
 
 import ctypes
+import gzip
 import json
 import os
 import pathlib
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import tempfile
 import time
+import zlib
 
 from lab import images
 from lab.dom0 import AgentDom0, socket_pair
@@ -83,15 +85,21 @@ def xen_image(path=None):
     if not path:
         return images.XEN
     try:
-        head = open(path, "rb").read(2)
+        data = pathlib.Path(path).read_bytes()
     except OSError as error:
         raise LabError(f"XEN={path}: {error.strerror}") from error
-    if head != b"\x1f\x8b":
+    if data[:2] != b"\x1f\x8b":
         return pathlib.Path(path).resolve()
+    try:
+        data = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise LabError(f"XEN={path}: it cannot be unpacked: {error}") from error
     unpacked = IMAGES / "xen-given"
     IMAGES.mkdir(parents=True, exist_ok=True)
-    with open(unpacked, "wb") as out:
-        subprocess.run(["gzip", "-dc", path], stdout=out, check=True)
+    # Renamed, because another worker unpacks the same file, or boots it.
+    temporary = unpacked.with_name(f"xen-given.{os.getpid()}")
+    temporary.write_bytes(data)
+    temporary.rename(unpacked)
     return unpacked
 
 

@@ -8,7 +8,7 @@ import time
 from html import escape
 
 from lab import svg
-from lab.steps import SOURCE
+from lab.steps import SOURCE, replay
 
 LOG_BYTES = 200_000
 STYLE = """
@@ -62,7 +62,7 @@ for (const button of document.querySelectorAll("#tools button"))
     apply();
   });
 """
-TITLES = {"host": "Host tests", "lab": "The lab's own tests", "scenarios": "Scenarios"}
+TITLES = {"host": "Host tests", "fuzz": "Fuzz targets", "lab": "The lab's own tests", "scenarios": "Scenarios"}
 
 
 def badge(verdict):
@@ -80,20 +80,22 @@ def table(head, rows):
 
 
 def read_log(name):
-    """A scenario's logs; of a very long one the end, where its failure is."""
     try:
-        text = pathlib.Path(name).read_text(errors="replace")
+        return pathlib.Path(name).read_text(errors="replace")
     except OSError:
         return ""
-    return text if len(text) <= LOG_BYTES else "[the beginning is left out]\n" + text[-LOG_BYTES:]
 
 
 def logs_of(record):
+    """A scenario's logs; of a very long one the end, where its failure is."""
     parts = read_log(record.get("measured", {}).get("logs", "")).split("===== ")[1:]
     for part in parts:
         name, _, text = part.partition("\n")
         if text.strip():
-            yield (f"<details><summary>log of {escape(name)}, {text.count(chr(10))} lines</summary>"
+            lines = text.count("\n")
+            if len(text) > LOG_BYTES:
+                text = "[the beginning is left out]\n" + text[-LOG_BYTES:]
+            yield (f"<details><summary>log of {escape(name)}, {lines} lines</summary>"
                    f"<pre>{escape(text.strip())}</pre></details>")
 
 
@@ -120,7 +122,7 @@ def scenario(case):
         parts.append(f'<pre class="{"bad" if case.verdict == "failed" else ""}">'
                      f"{escape(case.text[-8000:])}</pre>")
     if case.verdict == "failed":
-        parts.append(f"<p>To run it again: <code>make regress T='{escape(case.name)}'</code></p>")
+        parts.append(f"<p>To run it again: <code>{escape(replay(case.name), quote=False)}</code></p>")
     return "".join([*parts, steps_of(case.record), *logs_of(case.record), "</details>"])
 
 
@@ -173,17 +175,21 @@ def comparison_section(names, rows):
     def cell(case):
         if case is None:
             return "did not run"
-        why = f"<details><summary>why</summary><pre>{escape(case.text[-3000:])}</pre></details>" \
-            if case.verdict == "failed" else ""
-        return f"{badge(case.verdict)}{case.seconds:.1f} s{why}"
+        parts = [f"<pre>{escape(case.text[-3000:])}</pre>"] if case.verdict == "failed" else []
+        parts += [steps_of(case.record), *logs_of(case.record)]
+        more = f"<details><summary>more</summary>{''.join(parts)}</details>" if any(parts) else ""
+        return f"{badge(case.verdict)}{case.seconds:.1f} s{more}"
     lines = [(f"{escape(group)}::{escape(name)}", *map(cell, cases)) for group, name, *cases in rows]
     return ('<h2>The same scenarios on two kernels</h2><div class="box">' +
             table(["scenario", *map(escape, names)], lines) + "</div>")
 
 
 def facts(stages):
-    commit = subprocess.run(["git", "log", "-1", "--format=%h %s"], cwd=SOURCE, capture_output=True,
-                            text=True, check=False).stdout.strip()
+    try:
+        commit = subprocess.run(["git", "log", "-1", "--format=%h %s"], cwd=SOURCE,
+                                capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        commit = ""
     given = [f"{name}={os.environ[name]}" for name in ("T", "TARGET", "GUEST", "XEN")
              if os.environ.get(name)]
     return escape("; ".join(filter(None, [
@@ -206,6 +212,6 @@ def write(path, cases, advisories, stages, comparison=None):
         parts.append(advisories_section(advisories))
     if cases.get("scenarios"):
         parts += [plots_section(cases["scenarios"]), scenarios_section(cases["scenarios"])]
-    parts += [unit_section(TITLES[name], cases[name]) for name in ("host", "lab") if cases.get(name)]
+    parts += [unit_section(TITLES[name], cases[name]) for name in ("host", "fuzz", "lab") if cases.get(name)]
     path.write_text("".join([*parts, "</body></html>\n"]), errors="replace")
     return path

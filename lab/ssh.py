@@ -14,7 +14,7 @@ import shlex
 import subprocess
 import tempfile
 
-from lab import images
+from lab import images, leaks
 from lab.dom0 import Dom0, Process
 from lab.steps import LOGS, LabError, say, tail
 
@@ -24,6 +24,7 @@ NAMES = ["xendemo", "xendemo2"]
 LAB_DISKS = ["/dev/vdb", "/dev/vdc"]
 LAB_BRIDGE = "xenbr0"
 ROOM_MIB = 4000
+KILL_SECONDS = 20
 CHECKS = """
 [ "$(id -u)" = 0 ] || {{ echo "log in as root"; exit 1; }}
 for tool in {tools}; do
@@ -85,8 +86,12 @@ class SshProcess(Process):
         self.process.stdin.close()
 
     def kill(self, number=9):
-        self.dom0.run_now(f"kill -{number} -- -$(cat {self.dom0.folder}/pid.{self.number})", 20, False,
-                          None)
+        signaller = self.dom0.spawn(f"kill -{number} -- -$(cat {self.dom0.folder}/pid.{self.number})")
+        signaller.close_input()
+        if signaller.wait(KILL_SECONDS) is None:
+            # The host hangs; what is left to end is here.
+            signaller.process.kill()
+            self.process.kill()
 
     def fileno(self):
         return self.process.stdout.fileno()
@@ -120,9 +125,10 @@ class SshDom0(Dom0):
         return self.number
 
     def adapt(self, text):
-        for ours, theirs in self.names.items():
-            text = text.replace(ours, theirs)
-        return text
+        # In one pass, because a host's name may be one of the lab's, too; the longest name counts.
+        names = sorted(self.names, key=len, reverse=True)
+        return re.sub("|".join(map(re.escape, names)), lambda match: self.names[match[0]], text) \
+            if names else text
 
     def check_connection(self):
         if subprocess.run([*self.ssh, "-O", "check", self.host], capture_output=True,
@@ -148,6 +154,8 @@ class SshHost:
         self.volumes = (os.environ.get("DISKS") or "").replace(",", " ").split()
         if self.volumes and len(self.volumes) != len(LAB_DISKS):
             raise LabError(f"DISKS= names {len(self.volumes)} volumes, and {len(LAB_DISKS)} are needed")
+        if strange := [volume for volume in self.volumes if not volume.startswith("phy:/")]:
+            raise LabError(f"DISKS= names {strange[0]}, which is no phy:/dev/...")
         self.scratch = tempfile.TemporaryDirectory(prefix="proxenos-ssh-")
         config = os.environ.get("SSH_CONFIG")
         self.ssh = ["ssh", *(["-F", config] if config else []), *(["-p", port] if port else []),
@@ -197,7 +205,11 @@ class SshHost:
                                         volumes=" ".join(shlex.quote(volume.rpartition(":")[2])
                                                          for volume in self.volumes)))
         if result.rc:
-            raise LabError(f"TARGET={self.target}: {result.out.strip()}")
+            why = result.out.strip() or f"the check of the host ended with {result.rc}"
+            raise LabError(f"TARGET={self.target}: {why}")
+        if leaks.LeakWatch(dom0, None).take() is None:
+            raise LabError(f"TARGET={self.target}: Xen's log has no room for what its debug keys {leaks.KEYS} "
+                           "print; boot Xen with conring_size=1M")
 
     def prepare(self, dom0):
         self.before = set(self.domains(dom0))

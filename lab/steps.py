@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import pathlib
+import shlex
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,9 @@ CACHE = BUILD / "cache"
 IMAGES = BUILD / "images"
 STAMPS = IMAGES / "stamps"
 PROGRESS_SECONDS = 15
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# What chooses the machine and the guest of a run, and belongs to a command that repeats one.
+CHOICES = ("GUEST", "GUEST_INITRD", "XEN", "TARGET", "BRIDGE", "DISKS", "SSH_CONFIG")
 
 
 class LabError(Exception):
@@ -34,6 +38,25 @@ class LabError(Exception):
 
 def say(text):
     print(f"lab: {text}", flush=True)
+
+
+def end(number, frame):
+    """Ends the command in good order, and only once: make sends a second signal to its children."""
+    for other in ENDINGS:
+        signal.signal(other, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def end_in_good_order():
+    for number in ENDINGS:
+        signal.signal(number, end)
+
+
+def replay(name):
+    """The command that runs a scenario again as it ran here."""
+    given = [f" {choice}={shlex.quote(os.environ[choice])}" for choice in CHOICES
+             if os.environ.get(choice)]
+    return f"make regress T='{name}'{''.join(given)}"
 
 
 def digest(items):

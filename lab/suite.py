@@ -4,18 +4,24 @@
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 
 from lab import hosttools, report, results, ssh
-from lab.steps import BUILD, LOGS, LabError, RECORDS, RESULTS, SOURCE, run_logged, say
+from lab.guest import GuestKernel
+from lab.qemu import xen_image
+from lab.steps import BUILD, LOGS, LabError, RESULTS, SOURCE, run_logged, say
 
 HOST = BUILD / "host"
 PYTEST = [sys.executable, "-m", "pytest", "-c", "lab/scenarios/pytest.ini", "--rootdir=."]
 # Each worker runs a QEMU of 4 GiB on one core.
 MEMORY_PER_WORKER = 6 << 30
+END_SECONDS = 60
 STAGES = {}
+# What has failed though its results show no failure.
+BROKEN = []
 
 
 @contextlib.contextmanager
@@ -27,11 +33,35 @@ def stage(name):
         STAGES[name] = time.monotonic() - start
 
 
-def result_file(name):
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    path = RESULTS / f"{name}.xml"
+def result_file(name, folder=RESULTS):
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.xml"
     path.unlink(missing_ok=True)
     return path
+
+
+def judge(path, why):
+    """Counts a run that failed, although its results show no failure."""
+    if why and not results.counts(path)[1]:
+        say(f"{path.stem}: {why}, and the results show no failure")
+        BROKEN.append(path)
+
+
+def run_pytest(arguments, path, **environment):
+    """Runs pytest; one that is interrupted gets the time to clean up."""
+    process = subprocess.Popen([*PYTEST, *arguments, f"--junit-xml={path}"], cwd=SOURCE,
+                               env={**os.environ, **environment})
+    try:
+        process.wait()
+    except BaseException:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        raise
+    judge(path, f"pytest ended with {process.returncode}" if process.returncode else None)
 
 
 def build_host():
@@ -52,6 +82,7 @@ def host_tests():
                         "--output-junit", host])
         except LabError as error:
             say(str(error))
+            judge(host, "ctest failed")
     fuzz = result_file("fuzz")
     with stage("fuzz targets"):
         try:
@@ -59,7 +90,7 @@ def host_tests():
         except LabError as error:
             say(str(error))
     with stage("lab's own tests"):
-        subprocess.run([*PYTEST, "lab/test", "-q", f"--junit-xml={lab}"], cwd=SOURCE, check=False)
+        run_pytest(["lab/test", "-q"], lab)
     return [host, fuzz, lab]
 
 
@@ -94,16 +125,26 @@ def refuse_unknown_pattern():
     selected(pattern)
 
 
+def refuse_bad_settings():
+    """One line about what is not there, before anything is built for it."""
+    if on_a_host():
+        ssh.SshHost("ssh-check", os.environ["TARGET"])
+    elif os.environ.get("XEN"):
+        xen_image(os.environ["XEN"])
+    if (os.environ.get("GUEST") or "debian") != "debian":
+        GuestKernel(os.environ["GUEST"], os.environ.get("GUEST_INITRD"))
+
+
 def tail_of(text):
     lines = [line for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "pytest failed"
 
 
-def scenarios(pattern=None, name="scenarios", **environment):
+def scenarios(pattern=None, subfolder="", **environment):
     """Runs scenarios, all or those of a pattern; returns the JUnit XML file."""
     if on_a_host():
         ssh.refuse_unfit_host(os.environ["TARGET"])
-    command = [*PYTEST, "lab/scenarios", "-v", "--durations=10"]
+    command = ["lab/scenarios", "-v", "--durations=10"]
     number = workers()
     if pattern:
         names = selected(pattern)
@@ -114,20 +155,21 @@ def scenarios(pattern=None, name="scenarios", **environment):
         command += ["-k", pattern]
     if number > 1:
         command += ["-n", str(number), "--dist", "loadfile"]
-    path = result_file(name)
-    for folder in (RECORDS, RESULTS / "tap"):
+    path = result_file("scenarios", RESULTS / subfolder)
+    for folder in (path.parent / "records", path.parent / "tap"):
         shutil.rmtree(folder, ignore_errors=True)
-    say(f"running the scenarios, {number} at a time (logs: {LOGS}/scenarios)")
-    with stage(name):
-        subprocess.run([*command, f"--junit-xml={path}"], cwd=SOURCE, check=False,
-                       env={**os.environ, **environment})
+    name = os.path.join(os.environ.get("LAB_NAME") or "", subfolder)
+    say(f"running the scenarios, {number} at a time (logs: {LOGS / 'scenarios' / name})")
+    with stage(f"{subfolder} scenarios".strip()):
+        run_pytest(command, path, **environment, LAB_NAME=name)
     return path
 
 
 def close(files, start, comparison=None):
     """Writes the report and prints the closing lines; tells whether all is well."""
     passed, failed, skipped = [sum(column) for column in zip(*map(results.counts, files))]
-    cases = {path.stem: results.read(path, RECORDS) or [] for path in files}
+    failed += len(BROKEN)
+    cases = {path.stem: results.read_with_records(path) for path in files}
     advisories = results.by_advisory(cases.get("host", []), cases.get("scenarios", []))
     if any(result.host or result.lab for result in advisories):
         say("advisories:")
@@ -144,11 +186,17 @@ def close(files, start, comparison=None):
 def compare(start):
     """The same scenarios with our kernel and with another. What that fails is shown and no failure."""
     pattern, other = os.environ.get("T"), os.environ.get("GUEST") or "debian"
+    GuestKernel(other, os.environ.get("GUEST_INITRD"))
     theirs = scenarios(pattern, "compared", GUEST=other)
-    ours = scenarios(pattern, "scenarios", GUEST="")
-    names = ("ours", f"GUEST={other}")
-    rows = results.compare(results.read(ours) or [], results.read(theirs) or [])
     passed, failed, _ = results.counts(theirs)
+    if BROKEN or not passed:
+        raise LabError(f"GUEST={other}: {passed} scenarios passed, {failed} failed, which is nothing to "
+                       f"compare with; see {theirs}")
+    for name in ("GUEST", "GUEST_INITRD"):
+        os.environ.pop(name, None)
+    ours = scenarios(pattern)
+    names = ("ours", f"GUEST={other}")
+    rows = results.compare(results.read(ours) or [], results.read_with_records(theirs))
     say(f"{names[1]}: {passed} passed, {failed} failed; both, scenario by scenario:")
     print("\n".join(results.comparison_lines(rows, names)))
     return close([ours], start, (names, rows))
@@ -158,6 +206,9 @@ def command(name):
     start = time.monotonic()
     if name == "compare":
         return compare(start)
+    if name != "check":
+        GuestKernel(os.environ.get("GUEST"), os.environ.get("GUEST_INITRD"))
+        refuse_bad_settings()
     if name == "regress":
         files = [scenarios(os.environ["T"])]
     else:

@@ -11,18 +11,20 @@ import pytest
 from lab.limit import time_limit
 from lab.logs import find_complaints
 from lab.record import RECORDER, file_name
-from lab.steps import LabError, RECORDS
+from lab.steps import LabError, RECORDS, end_in_good_order, replay
 from lab.world import World
 
 DEFAULT_LIMIT = 300
-
+CHECK_LIMIT = 120
+# A fixture may have to boot dom0 for its snapshot, or to wait while another worker does.
+FIXTURE_LIMIT = 600
 
 MARKS = ["limit(seconds): the scenario's time limit",
          "allow_log(pattern, ...): log lines that are expected",
          "advisory(name, ...): the published problems that it shows",
          "hostile: a peer, in dom0 or a guest, misbehaves",
          "matrix: one row of the negotiation matrix",
-         "slow: takes minutes",
+         "slow: may take more than the usual time, as its limit says",
          "host: runs host tests, which make test has run already",
          "lab_only: uses what only the lab's own dom0 has; left out with TARGET=ssh://..."]
 
@@ -30,12 +32,22 @@ MARKS = ["limit(seconds): the scenario's time limit",
 def pytest_configure(config):
     for mark in MARKS:
         config.addinivalue_line("markers", mark)
+    # A worker is ended by the process that started it.
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        end_in_good_order()
 
 
 def pytest_itemcollected(item):
     """T= finds a scenario by the advisories that it shows, too."""
     for name in advisories_of(item):
         item.extra_keyword_matches.add(name)
+    if limit_of(item) > DEFAULT_LIMIT:
+        item.add_marker("slow")
+
+
+def limit_of(item):
+    mark = item.get_closest_marker("limit")
+    return mark.args[0] if mark else DEFAULT_LIMIT
 
 
 def advisories_of(item):
@@ -78,27 +90,31 @@ def session_world():
 def world(session_world, request):
     """The machine, whose logs are checked when the scenario has ended."""
     yield session_world
-    name = file_name(request.node.nodeid)
-    failed = getattr(request.node, "failed", True)
+    failed, problem = getattr(request.node, "failed", True), "the check did not end"
     try:
-        with RECORDER.step("check", "logs and leaks"):
-            texts = session_world.new_logs()
-            leaks = [] if failed else session_world.new_leaks()
-    except LabError as error:
-        session_world.reset()
-        pytest.fail(f"dom0 does not answer after the scenario: {error}", pytrace=False)
-    path = session_world.keep(name, texts)
-    request.node.measured.update(session_world.measure(), logs=str(path))
-    allowed = [pattern for mark in request.node.iter_markers("allow_log") for pattern in mark.args]
+        with time_limit(CHECK_LIMIT), RECORDER.step("check", "logs and leaks"):
+            problem = find_problem(session_world, request.node, failed)
+    except Exception as error:  # Whatever it is: the machine is not to be trusted.
+        problem = f"the logs and leaks could not be looked at after the scenario: {error!r}"
+    finally:
+        if failed or problem:
+            session_world.reset()
+    if problem:
+        pytest.fail(problem, pytrace=False)
+
+
+def find_problem(world, node, failed):
+    """What the logs and Xen's counts say against a scenario that has ended, or None."""
+    texts = world.new_logs()
+    leaks = [] if failed else world.new_leaks()
+    path = world.keep(file_name(node.nodeid), texts)
+    node.measured.update(world.measure(), logs=str(path))
+    allowed = [pattern for mark in node.iter_markers("allow_log") for pattern in mark.args]
     complaints = [f"{log}: {line}" for log, text in texts.items()
                   for line in find_complaints(text, allowed)]
-    if failed or complaints or leaks:
-        session_world.reset()
     if complaints:
-        pytest.fail("in the logs (" + str(path) + "):\n" + "\n".join(complaints[:20]),
-                    pytrace=False)
-    if leaks:
-        pytest.fail("not given back:\n" + "\n".join(leaks), pytrace=False)
+        return f"in the logs ({path}):\n" + "\n".join(complaints[:20])
+    return "not given back:\n" + "\n".join(leaks) if leaks else None
 
 
 @pytest.fixture
@@ -107,15 +123,20 @@ def dom0(world):
 
 
 @pytest.hookimpl(hookwrapper=True)
+def pytest_fixture_setup(fixturedef):
+    with time_limit(FIXTURE_LIMIT):
+        yield
+
+
+@pytest.hookimpl(hookwrapper=True)
 def pytest_pyfunc_call(pyfuncitem):
-    mark = pyfuncitem.get_closest_marker("limit")
     # pytest's own hook calls the function inside of this one: what the limit raises there is the
     # test's, like any other exception.
     function = pyfuncitem.obj
 
     @functools.wraps(function)
     def limited(*args, **kwargs):
-        with time_limit(mark.args[0] if mark else DEFAULT_LIMIT):
+        with time_limit(limit_of(pyfuncitem)):
             return function(*args, **kwargs)
 
     pyfuncitem.obj = limited
@@ -130,7 +151,6 @@ def pytest_runtest_makereport(item, call):
     if call.when == "call":
         item.failed = report.failed
     if report.failed:
-        name = item.name
-        report.sections.append(("to run it again", f"make regress T='{name}'"))
+        report.sections.append(("to run it again", replay(item.name)))
         if call.excinfo and call.excinfo.errisinstance(LabError):
             report.longrepr = f"{item.nodeid}: {call.excinfo.value}"

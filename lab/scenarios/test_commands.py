@@ -18,6 +18,7 @@ import pytest
 from lab.logs import find_complaints
 from lab.steps import BUILD, SOURCE
 
+pytestmark = pytest.mark.lab_only
 needs_mount = pytest.mark.skipif(
     subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode != 0,
     reason="mounting a small file system needs root")
@@ -27,8 +28,8 @@ BOOT = ["make", "--no-print-directory", "boot"]
 def environment(**settings):
     """A user's environment, with the kernel that the suite was started with."""
     kept = {key: value for key, value in os.environ.items()
-            if not key.startswith(("MAKE", "MFLAGS", "PYTEST", "T="))}
-    return {**{key: value for key, value in kept.items() if key != "T"}, **settings}
+            if not key.startswith(("MAKE", "MFLAGS", "PYTEST")) and key not in ("T", "LAB_NAME")}
+    return {**kept, **settings}
 
 
 def make(*arguments, timeout=400, **settings):

@@ -31,6 +31,7 @@ def judge(name, text):
     assert problem is None, f"{problem}\n{text[-3000:]}"
 
 
+@pytest.mark.lab_only
 @pytest.mark.limit(120)
 @pytest.mark.parametrize("name", NAMES)
 def test_first_domain(name):

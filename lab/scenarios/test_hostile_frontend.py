@@ -12,6 +12,7 @@ from lab import tap
 from lab.scenarios.test_guests import image
 from lab.steps import LabError
 
+pytestmark = [pytest.mark.hostile, pytest.mark.lab_only, pytest.mark.limit(500)]
 SECONDS = 400
 
 # A known problem of blkback, in Linux 6.1 and still in later ones: where a connection fails after a ring
@@ -231,8 +232,6 @@ def disk_list(disks):
     return "disk = [ " + ", ".join(f'"{disk}"' for disk in disks) + " ]"
 
 
-@pytest.mark.hostile
-@pytest.mark.limit(500)
 @pytest.mark.allow_log(*BLKBACK_WARNS)
 def test_blkback_meets_a_hostile_frontend(world, dom0):
     bad, good = loop_disks(dom0, 2)
@@ -245,8 +244,6 @@ def test_blkback_meets_a_hostile_frontend(world, dom0):
         dom0.run(f"losetup -d {bad} {good}")
 
 
-@pytest.mark.hostile
-@pytest.mark.limit(500)
 def test_qdisk_meets_a_hostile_frontend(world, dom0):
     dom0.run("truncate -s 16M /root/bad.img /root/good.img", check=True)
     script = ["also vbd/51728"]
@@ -257,8 +254,6 @@ def test_qdisk_meets_a_hostile_frontend(world, dom0):
     run_script(world, script, [disk_list(disks)])
 
 
-@pytest.mark.hostile
-@pytest.mark.limit(500)
 def test_netback_meets_a_hostile_frontend(world, dom0):
     fatal = NET_FATAL.strip().splitlines()
     script = ["also vif/0"]

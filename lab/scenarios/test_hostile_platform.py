@@ -47,13 +47,13 @@ NOISE = ("(dmesg -n 8; while [ -e /tmp/noise ]; do echo '<3>noise noise noise' >
 def test_devices_leave_while_the_console_is_busy(world, dom0):
     """Ports are closed while every line that the kernel logs makes and takes console events."""
     guest = world.guest(vcpus=2)
-    dom0.run("truncate -s 8M /root/noise.img", check=True)
+    dom0.run("truncate -s 8M /lab/noise.img", check=True)
     guest.send(f"touch /tmp/noise; {NOISE}\n")
     guest.expect("noise noise noise", 30)
     for _ in range(2):
-        dom0.run("xl block-attach xendemo file:/root/noise.img xvdp w", timeout=60, check=True)
+        dom0.run("xl block-attach xendemo file:/lab/noise.img xvdp w", timeout=60, check=True)
         dom0.run("xl block-detach xendemo xvdp", timeout=60, check=True)
     guest.send("\nrm /tmp/noise; sleep 1; dmesg -n 5; echo @@'quiet'@@\n")
     guest.expect("@@quiet@@\r?\n", 60)
     assert guest.run("ls /sys/bus/xen/devices").out.split().count("vbd-51952") == 0
-    dom0.run("rm /root/noise.img")
+    dom0.run("rm /lab/noise.img")

@@ -12,10 +12,12 @@ XENSTORE_PAGE = 1  # The grant by which every guest shares its xenstore ring wit
 def held(dom0, *what):
     dom0.put(SOURCE / "lab/programs/hold.py", "/lab/hold.py")
     process = dom0.spawn(f"exec python3 /lab/hold.py {' '.join(map(str, what))}")
-    process.expect("held", 20)
-    yield
-    process.kill()
-    process.wait(10)
+    try:
+        process.expect("held", 20)
+        yield
+    finally:
+        process.kill()
+        process.wait(10)
 
 
 def seen_by(world):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-pytestmark = [pytest.mark.matrix, pytest.mark.limit(200)]
+pytestmark = [pytest.mark.matrix, pytest.mark.lab_only, pytest.mark.limit(200)]
 
 MIB = 4
 IMAGE = "/root/matrix.img"
@@ -65,7 +65,7 @@ NET = {
     "no-hash": Nic({"feature-ctrl-ring": "1"}, {"hash_cache_size": 0}),
     "no-offloads": Nic({}, ethtool="tx off sg off tso off gso off"),
     "untrusted": Nic({}, options="untrusted"),
-    "small-and-slow": Nic({}, options="mtu=1400 rate=50Mb/s"),
+    "small-and-limited": Nic({}, options="mtu=1400 rate=50Mb/s"),
 }
 
 

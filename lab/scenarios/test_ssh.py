@@ -12,6 +12,7 @@ from lab import images
 from lab.qemu import Lab
 from lab.steps import BUILD, SOURCE
 
+pytestmark = pytest.mark.lab_only
 SCENARIOS = "test_xl_list or test_root_is_writable or test_guest_pings_dom0 or test_port_that_is_kept"
 SSH_CONFIG = """IdentityFile {0}/key
 IdentitiesOnly yes

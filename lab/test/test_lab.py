@@ -59,7 +59,7 @@ class FakeDom0:
 
     guest = "login: "
 
-    def run(self, command):
+    def run(self, command, check):
         mark = LogWatch.SEPARATOR
         return Result(0, f"xen\n{mark}xen\ndom0\n{mark}dom0\n{mark}domains\n{self.guest}\n{mark}guest-x.log\n")
 
