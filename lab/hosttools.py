@@ -135,11 +135,13 @@ def corpus():
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
         target.run("-set_cover_merge=1", "-use_counters=0", fresh, target.found, target.kept)
+        # The new ones first, so that nothing is lost when this is interrupted.
+        new = {path.name for path in fresh.iterdir()}
+        for name in new:
+            shutil.copy(fresh / name, target.kept)
         for path in target.kept.glob("*"):
-            if not path.name.startswith("regression-"):
+            if path.name not in new and not path.name.startswith("regression-"):
                 path.unlink()
-        for path in fresh.iterdir():
-            shutil.copy(path, target.kept)
         say(f"{target.name}: {len(list(target.kept.iterdir()))} inputs")
 
 
@@ -170,7 +172,8 @@ def coverage():
                ["ctest", "--test-dir", COVERAGE, "-j2", "-E", "style", "--output-on-failure"],
                env={**os.environ, "LLVM_PROFILE_FILE": f"{raw}/%8m.profraw"})
     data = COVERAGE / "tests.profdata"
-    subprocess.run(["llvm-profdata", "merge", "-o", data, *raw.glob("*.profraw")], check=True)
+    run_logged("coverage-merge", "adding up what the tests reached",
+               ["llvm-profdata", "merge", "-o", data, *raw.glob("*.profraw")])
     programs = [path for path in COVERAGE.rglob("*")
                 if path.is_file() and os.access(path, os.X_OK) and "CMakeFiles" not in path.parts
                 and path.suffix == ""]
@@ -179,11 +182,13 @@ def coverage():
     html = COVERAGE / "html"
     shutil.rmtree(html, ignore_errors=True)
     common = [*objects, f"-instr-profile={data}", *sources]
-    with open(LOGS / "coverage-report.log", "wb") as log:
-        subprocess.run(["llvm-cov", "show", "-format=html", f"-output-dir={html}", *common],
-                       stdout=log, stderr=log, check=True)
-        report = json.loads(subprocess.run(["llvm-cov", "export", "-summary-only", *common],
-                                           stdout=subprocess.PIPE, stderr=log, check=True).stdout)
+    run_logged("coverage-report", "writing the report",
+               ["llvm-cov", "show", "-format=html", f"-output-dir={html}", *common])
+    summary = COVERAGE / "summary.json"
+    run_logged("coverage-export", "counting the lines",
+               ["sh", "-c", 'out=$1; shift; exec "$@" >"$out"', "sh", summary,
+                "llvm-cov", "export", "-summary-only", *common])
+    report = json.loads(summary.read_text())
     low = []
     for folder, (covered, count) in sorted(folders(report).items()):
         percent = 100 * covered / count

@@ -11,6 +11,7 @@ import time
 from typing import NamedTuple
 
 KEYS = "geH"
+SEPARATOR = "=====proxenos====="
 # One command takes the census: Xen writes its part into its log, the rest comes from dom0.
 COMMAND = f"xl debug-keys {KEYS}; xl dmesg"
 DOMAINS = "xl list; cat /sys/devices/system/xen_memory/xen_memory0/info/current_kb; " \
@@ -135,10 +136,9 @@ class LeakWatch:
         self.since_empty = 0
 
     def take(self):
-        separator = "=====proxenos====="
-        out = self.dom0.run(f"{COMMAND} | tail -c 300000; echo {separator}; {DOMAINS}; true",
+        out = self.dom0.run(f"{COMMAND} | tail -c 300000; echo {SEPARATOR}; {DOMAINS}; true",
                             check=True).out
-        log, _, domains = out.partition(separator + "\n")
+        log, _, domains = out.partition(SEPARATOR + "\n")
         return parse(log, domains)
 
     def leaks(self, census, known):

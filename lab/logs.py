@@ -43,8 +43,6 @@ def what_is_new(old, text):
 class LogWatch:
     """The logs of a dom0 and its guests, and how far they were looked at."""
 
-    SEPARATOR = "=====proxenos====="
-
     def __init__(self, dom0):
         self.dom0 = dom0
         self.seen = {}
@@ -54,12 +52,13 @@ class LogWatch:
     def texts(self):
         """All logs by name, in one command, because each command costs part of a second. The same
         takes the census that the leak check compares."""
-        command = f"{leaks.COMMAND}; echo {self.SEPARATOR}xen; dmesg; echo {self.SEPARATOR}dom0; " \
-                  f"{leaks.DOMAINS}; echo {self.SEPARATOR}domains; " \
+        mark = leaks.SEPARATOR
+        command = f"{leaks.COMMAND}; echo {mark}xen; dmesg; echo {mark}dom0; " \
+                  f"{leaks.DOMAINS}; echo {mark}domains; " \
                   "cd /var/log/xen/console && for f in guest-*.log; do [ -f $f ] && cat $f && " \
-                  f"echo && echo {self.SEPARATOR}$f; done; true"
+                  f"echo && echo {mark}$f; done; true"
         out = self.dom0.run(command, check=True).out
-        parts = re.split(rf"^{self.SEPARATOR}(.*)\n", out, flags=re.M)
+        parts = re.split(rf"^{mark}(.*)\n", out, flags=re.M)
         # The newline before a guest's separator is ours: its log may end in the middle of a line.
         result = {name: text[:-1] if name.startswith("guest-") else text
                   for name, text in zip(parts[1::2], parts[0::2])}

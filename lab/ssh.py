@@ -7,7 +7,6 @@ checked before anything is done.
 """
 
 import os
-import pathlib
 import re
 import select
 import shlex

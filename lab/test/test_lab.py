@@ -3,7 +3,7 @@
 
 import pytest
 
-from lab import images, results, steps, tap
+from lab import images, leaks, results, steps, tap
 from lab.dom0 import Result
 from lab.logs import LogWatch, find_complaints, what_is_new
 
@@ -60,7 +60,7 @@ class FakeDom0:
     guest = "login: "
 
     def run(self, command, check):
-        mark = LogWatch.SEPARATOR
+        mark = leaks.SEPARATOR
         return Result(0, f"xen\n{mark}xen\ndom0\n{mark}dom0\n{mark}domains\n{self.guest}\n{mark}guest-x.log\n")
 
 

@@ -58,6 +58,9 @@ def test_key_that_somebody_else_pressed():
 
 def test_log_without_a_census():
     assert leaks.parse("(XEN) one\n", "1\n0\n") is None
+    block = "(XEN) gnttab_usage_print_all [ key 'g' pressed\n(XEN) heap[node=0][zone=0] -> 1 pages\n"
+    assert leaks.parse(block, "1\n0\n") is not None
+    assert all(leaks.parse(block, bad) is None for bad in ("", "0\n", "1\nno such file\n"))
     assert leaks.LeakWatch(None, census()).check(None)
 
 

@@ -41,6 +41,20 @@ def test_verdicts(cases, tmp_path):
     assert results.counts(tmp_path / "scenarios.xml") == (1, 2, 1)
 
 
+@pytest.mark.parametrize("attributes,message,verdict", [
+    ('status="notrun"', "Unable to find executable", "failed"),
+    ('status="notrun"', "Fixture dependency failed", "failed"),
+    ('status="notrun"', "SKIP_RETURN_CODE=77", "skipped"),
+    ('status="notrun"', "SKIP_REGULAR_EXPRESSION_MATCHED", "skipped"),
+    ('status="disabled"', "Disabled", "skipped"),
+])
+def test_host_test_that_was_not_run(tmp_path, attributes, message, verdict):
+    path = tmp_path / "host.xml"
+    path.write_text(f'<testsuite><testcase name="a" {attributes}><skipped message="{message}"/>'
+                    "</testcase></testsuite>")
+    assert [case.verdict for case in results.read(path)] == [verdict]
+
+
 def test_broken_results_are_a_failure(tmp_path):
     (tmp_path / "broken.xml").write_text(JUNIT[:200])
     assert results.counts(tmp_path / "broken.xml") == (0, 1, 0)
@@ -67,6 +81,24 @@ def test_report_shows_all_and_needs_nothing_else(cases, tmp_path):
                   "make regress T='test_bad'"):
         assert words in html
     assert not re.search(r"(src|href)=|https?://(?!www\.w3\.org)|@import", html)
+
+
+def test_long_log_is_cut_and_not_left_out(tmp_path):
+    path = tmp_path / "log"
+    path.write_text("===== xen\n" + "(XEN) one\n" * 30000 + "===== dom0\ntwo\n")
+    xen, dom0 = report.logs_of({"measured": {"logs": str(path)}})
+    assert "log of xen, 30000 lines" in xen and len(xen) < report.LOG_BYTES + 1000
+    assert "log of dom0" in dom0 and "two" in dom0
+
+
+def test_report_names_the_fuzz_targets(cases, tmp_path):
+    html = report.write(tmp_path / "r.html", {"fuzz": cases["host"]}, [], {}).read_text()
+    assert "<h2>Fuzz targets</h2>" in html
+
+
+def test_report_without_git(cases, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert report.write(tmp_path / "r.html", cases, [], {}).exists()
 
 
 def test_comparison_shows_what_upstream_fails(cases):
