@@ -136,12 +136,6 @@ class Dom0(abc.ABC):
         """A command or configuration in the lab's names, as this dom0 has to be given it."""
         return text
 
-    def xen_log(self):
-        return self.run("xl dmesg").out
-
-    def kernel_log(self):
-        return self.run("dmesg").out
-
     def console_log(self, domain):
         """All that a guest of this name has written on its console, over all its lives."""
         return self.run(f"cat /var/log/xen/console/guest-{domain}.log 2>/dev/null").out

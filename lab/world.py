@@ -76,10 +76,6 @@ class World:
         except LabError:
             guest.destroy()
 
-    def drop_all(self):
-        for name in list(self.guests):
-            self.drop(name)
-
     def new_logs(self):
         """What was logged since the last call, by log."""
         return self.logs.read() if self.lab.running and self.logs else {}

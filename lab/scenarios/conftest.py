@@ -18,6 +18,8 @@ DEFAULT_LIMIT = 300
 CHECK_LIMIT = 120
 # A fixture may have to boot dom0 for its snapshot, or to wait while another worker does.
 FIXTURE_LIMIT = 600
+LONGEST_FILES = ["test_hostile_frontend", "test_hostile_backend", "test_commands", "test_net", "test_ssh",
+                 "test_xl", "test_sizes", "test_disk", "test_kernel", "test_stress", "test_matrix"]
 
 MARKS = ["limit(seconds): the scenario's time limit",
          "allow_log(pattern, ...): log lines that are expected",
@@ -61,6 +63,9 @@ def left_out(item, config):
 
 
 def pytest_collection_modifyitems(config, items):
+    # Two workers take a file each, and end at about the same time if the longest come first.
+    items.sort(key=lambda item: (LONGEST_FILES.index(item.path.stem)
+                                 if item.path.stem in LONGEST_FILES else len(LONGEST_FILES)))
     config.hook.pytest_deselected(items=[item for item in items if left_out(item, config)])
     items[:] = [item for item in items if not left_out(item, config)]
 
