@@ -119,10 +119,7 @@ void copy(void *to, const void *from, unsigned long size)
 
 } // namespace
 
-uint8_t sim::internal::peek(const uint8_t *address)
-{
-    return static_cast<uint8_t>(load<uint8_t>(address));
-}
+uint64_t sim::internal::peek(const uint8_t *address) { return load<uint64_t>(address); }
 
 uint64_t sim_load(const volatile void *from, unsigned size)
 {

@@ -38,7 +38,7 @@ void forget_declared(const void *page);
 void boot_access();
 void poison(void *page, size_t pages); // the sanitizer reports whoever touches them
 void unpoison(void *page);
-uint8_t peek(const uint8_t *address); // also in a guarded page
+uint64_t peek(const uint8_t *address); // eight bytes, also in a guarded page
 
 // ---- events ----
 void boot_events();

@@ -44,13 +44,16 @@ std::string leaked()
         if (page == nullptr)
             continue;
         const auto it = declared.find(page);
-        for (unsigned at = 0; at < xen::page_size; ++at) {
-            const unsigned value = internal::peek(page + at);
-            if (value == 0 || (it != declared.end() && it->second[at]))
-                continue;
-            std::ostringstream text;
-            text << "grant " << reference << " shows offset " << at << ", 0x" << std::hex << value;
-            return text.str();
+        for (unsigned at = 0; at < xen::page_size; at += 8) {
+            uint64_t word = internal::peek(page + at);
+            for (unsigned byte = at; word != 0; ++byte, word >>= 8) {
+                if ((word & 0xff) == 0 || (it != declared.end() && it->second[byte]))
+                    continue;
+                std::ostringstream text;
+                text << "grant " << reference << " shows offset " << byte << ", 0x" << std::hex
+                     << (word & 0xff);
+                return text.str();
+            }
         }
     }
     return {};

@@ -10,7 +10,9 @@ namespace blktest {
 
 using namespace sim;
 
-Backend::Backend(uint64_t sectors) : disk(sectors * 512)
+Backend::Backend(uint64_t sectors, unsigned number)
+    : disk(sectors * 512), backend_dir_("/local/domain/0/backend/vbd/5/" + std::to_string(number)),
+      frontend_dir_(guest_home + "/device/vbd/" + std::to_string(number))
 {
     keys["sectors"] = std::to_string(sectors);
     keys["sector-size"] = "512";
@@ -20,7 +22,7 @@ Backend::Backend(uint64_t sectors) : disk(sectors * 512)
     for (size_t i = 0; i < disk.size(); ++i)
         disk[i] = static_cast<uint8_t>(i / 512 * 7 + i);
     watch_ =
-        store::watch(frontend_dir + "/state", [this](const std::string &) { frontend_changed(); });
+        store::watch(frontend_dir_ + "/state", [this](const std::string &) { frontend_changed(); });
 }
 
 Backend::~Backend() { store::unwatch(watch_); }
@@ -29,7 +31,7 @@ void Backend::start() { set_state(2); }
 
 void Backend::set_state(unsigned state)
 {
-    store::write(backend_dir + "/state", std::to_string(state));
+    store::write(backend_dir_ + "/state", std::to_string(state));
 }
 
 static unsigned number(const std::string &path)
@@ -38,19 +40,19 @@ static unsigned number(const std::string &path)
     return text ? static_cast<unsigned>(std::stoul(*text)) : 0;
 }
 
-unsigned Backend::state() const { return number(backend_dir + "/state"); }
-unsigned Backend::frontend_state() const { return number(frontend_dir + "/state"); }
+unsigned Backend::state() const { return number(backend_dir_ + "/state"); }
+unsigned Backend::frontend_state() const { return number(frontend_dir_ + "/state"); }
 
 bool Backend::attach()
 {
-    EXPECT_EQ(store::read(frontend_dir + "/protocol"), "x86_64-abi");
-    page_ = peer_->map(number(frontend_dir + "/ring-ref"));
+    EXPECT_EQ(store::read(frontend_dir_ + "/protocol"), "x86_64-abi");
+    page_ = peer_->map(number(frontend_dir_ + "/ring-ref"));
     if (!page_)
         return false;
     sim::guard(page_);
-    sim::declare(number(frontend_dir + "/ring-ref"), 0, 4096);
+    sim::declare(number(frontend_dir_ + "/ring-ref"), 0, 4096);
     ring_ = Ring(page_, 4096);
-    port_ = peer_->bind(number(frontend_dir + "/event-channel"), [this] { serve_all(); });
+    port_ = peer_->bind(number(frontend_dir_ + "/event-channel"), [this] { serve_all(); });
     return port_ != 0;
 }
 
@@ -58,9 +60,9 @@ void Backend::publish_keys()
 {
     for (const auto &[key, value] : keys)
         if (value)
-            store::write(backend_dir + "/" + key, *value);
+            store::write(backend_dir_ + "/" + key, *value);
         else
-            store::remove(backend_dir + "/" + key);
+            store::remove(backend_dir_ + "/" + key);
 }
 
 void Backend::vanish()
@@ -78,7 +80,7 @@ void Backend::frontend_changed()
         return;
     switch (frontend_state()) {
     case 1:
-        if (state() == 6 && number(backend_dir + "/online") == 1)
+        if (state() == 6 && number(backend_dir_ + "/online") == 1)
             set_state(2);
         break;
     case 3:

@@ -16,6 +16,7 @@
 
 namespace blktest {
 
+constexpr unsigned disk_number = 51713; // of a test with one disk
 inline const std::string backend_dir = "/local/domain/0/backend/vbd/5/51713";
 inline const std::string frontend_dir = "/local/domain/5/device/vbd/51713";
 
@@ -25,7 +26,7 @@ using Ring = sim::BackRing<Request, Response>;
 
 class Backend {
 public:
-    explicit Backend(uint64_t sectors = 2048);
+    explicit Backend(uint64_t sectors = 2048, unsigned number = disk_number);
     ~Backend();
 
     // What it publishes when it connects; an empty optional leaves the key out.
@@ -63,6 +64,8 @@ private:
     void serve_all();
     bool transfer(const Request &request);
 
+    const std::string backend_dir_;
+    const std::string frontend_dir_;
     std::optional<sim::Peer> peer_;
     unsigned watch_ = 0;
     uint8_t *page_ = nullptr;

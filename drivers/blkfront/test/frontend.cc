@@ -80,60 +80,94 @@ void BlkfrontTest::SetUp()
 
 void BlkfrontTest::TearDown()
 {
-    // The test's variables, which these name, are gone.
-    kernel.on_ready = kernel.on_drain = {};
-    kernel.on_complete = {};
-    backend->change = {};
-    sim::filter_hypercalls({});
-    if (disk)
-        detach();
-    backend_.reset(); // lets go of the ring
+    sim::filter_hypercalls({}); // which names the test's variables
+    end();
     EXPECT_EQ(xen::reclaim_grants(), 0u);
     EXPECT_EQ(xen::free_grants(), grants_before);
     EXPECT_EQ(sim::grants_in_force(), 0u);
-    for (void *page : std::exchange(pages, {}))
-        xen_port_page_free(page);
+    free_pages();
     EXPECT_EQ(sim::pages_in_use(), pages_before);
     MachineTest::TearDown();
 }
 
-void BlkfrontTest::create_disk()
+void free_pages()
+{
+    for (void *page : std::exchange(pages, {}))
+        xen_port_page_free(page);
+}
+
+DiskRig::DiskRig(unsigned number)
+    : number_(number), node_("device/vbd/" + std::to_string(number)),
+      backend_dir_("/local/domain/0/backend/vbd/5/" + std::to_string(number))
+{
+}
+
+void DiskRig::create_disk()
 {
     using namespace sim;
-    store::write(frontend_dir + "/backend", backend_dir);
+    const std::string frontend_dir = guest_home + "/" + node_;
+    store::write(frontend_dir + "/backend", backend_dir_);
     store::write(frontend_dir + "/backend-id", "0");
-    store::write(frontend_dir + "/virtual-device", "51713");
+    store::write(frontend_dir + "/virtual-device", std::to_string(number_));
     store::write(frontend_dir + "/state", "1");
-    store::write(backend_dir + "/frontend", frontend_dir);
-    store::write(backend_dir + "/online", "1");
-    store::write(backend_dir + "/state", "1");
-    backend_ = std::make_unique<Backend>(sectors);
+    store::write(backend_dir_ + "/frontend", frontend_dir);
+    store::write(backend_dir_ + "/online", "1");
+    store::write(backend_dir_ + "/state", "1");
+    backend_ = std::make_unique<Backend>(sectors, number_);
     backend = backend_.get();
     storage_.assign((blkfront_object_size() + 7) / 8, 0);
     disk = reinterpret_cast<blkfront *>(storage_.data());
-    blkfront_init(disk, &kernel, "device/vbd/51713", backend_dir.c_str(), 0, 51713);
+    blkfront_init(disk, &kernel, node_.c_str(), backend_dir_.c_str(), 0, number_);
 }
 
-void BlkfrontTest::pump()
+void DiskRig::end()
 {
-    for (bool busy = true; busy;) {
-        busy = false;
-        sim::run();
-        const auto state = xen::read_state(backend_dir.c_str());
-        if (!any_delivered_ || state != delivered_) {
-            any_delivered_ = busy = true;
-            delivered_ = state;
-            blkfront_backend_changed(disk, static_cast<unsigned>(state));
-        }
-        if (kernel.wake) {
-            kernel.wake = false;
-            busy = true;
-            blkfront_work(disk);
-        }
-    }
+    // The test's variables, which these name, are gone.
+    kernel.on_ready = kernel.on_drain = {};
+    kernel.on_complete = {};
+    backend->change = {};
+    if (disk)
+        detach();
+    backend_.reset();
 }
 
-void BlkfrontTest::connect()
+bool DiskRig::turn()
+{
+    bool busy = false;
+    const auto state = xen::read_state(backend_dir_.c_str());
+    if (!any_delivered_ || state != delivered_) {
+        any_delivered_ = busy = true;
+        delivered_ = state;
+        blkfront_backend_changed(disk, static_cast<unsigned>(state));
+    }
+    if (kernel.wake) {
+        kernel.wake = false;
+        busy = true;
+        blkfront_work(disk);
+    }
+    return busy;
+}
+
+void DiskRig::pump()
+{
+    do
+        sim::run();
+    while (turn());
+}
+
+void DiskRig::replace_backend()
+{
+    backend->vanish();
+    blkfront_retry_held(disk);
+    backend->automatic = backend->follow_states = true;
+    backend->set_state(1);
+    pump();
+    backend->start();
+    pump();
+    EXPECT_EQ(backend->frontend_state(), 4u);
+}
+
+void DiskRig::connect()
 {
     backend->start();
     pump();
@@ -141,7 +175,7 @@ void BlkfrontTest::connect()
     ASSERT_EQ(backend->frontend_state(), 4u);
 }
 
-void BlkfrontTest::detach()
+void DiskRig::detach()
 {
     blkfront_detach(disk);
     kernel.detached = true;
@@ -150,16 +184,16 @@ void BlkfrontTest::detach()
     sim::run();
 }
 
-int BlkfrontTest::submit(blkfront_operation operation, uint64_t sector,
-                         const std::vector<blkfront_segment> &segments, void *cookie)
+int DiskRig::submit(blkfront_operation operation, uint64_t sector,
+                    const std::vector<blkfront_segment> &segments, void *cookie)
 {
     const blkfront_request request{operation, static_cast<unsigned>(segments.size()), sector,
                                    segments.data(), cookie};
     return blkfront_submit(disk, &request);
 }
 
-blkfront_result BlkfrontTest::request(blkfront_operation operation, uint64_t sector,
-                                      const std::vector<blkfront_segment> &segments)
+blkfront_result DiskRig::request(blkfront_operation operation, uint64_t sector,
+                                 const std::vector<blkfront_segment> &segments)
 {
     const size_t before = kernel.completions.size();
     int cookie = 0;
@@ -172,7 +206,7 @@ blkfront_result BlkfrontTest::request(blkfront_operation operation, uint64_t sec
     return kernel.completions.back().result;
 }
 
-void BlkfrontTest::expect_working()
+void DiskRig::expect_working()
 {
     Page page;
     EXPECT_EQ(request(BLKFRONT_READ, 8, {page.segment()}), BLKFRONT_DONE);
@@ -180,13 +214,13 @@ void BlkfrontTest::expect_working()
     EXPECT_EQ(blkfront_in_flight(disk), 0u);
 }
 
-void BlkfrontTest::expect_broken(const std::string &line)
+void DiskRig::expect_broken(const std::string &line)
 {
     pump();
     const auto &lines = sim::complaints();
     ASSERT_EQ(lines.size(), 1u);
     EXPECT_NE(lines[0].find(line), std::string::npos) << lines[0];
-    EXPECT_NE(lines[0].find("device/vbd/51713"), std::string::npos) << lines[0];
+    EXPECT_NE(lines[0].find(node_), std::string::npos) << lines[0];
     EXPECT_EQ(blkfront_in_flight(disk), 0u);
     EXPECT_GE(kernel.failed, 1u);
     const unsigned state = backend->frontend_state();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// The kernel around the core in tests (blkfront_port.h): records what is handed up, and a fixture
-// with the toolstack's entries, one backend and one disk.
+// The kernel around the core in tests (blkfront_port.h): records what is handed up; a disk with the
+// toolstack's entries and its backend; and a fixture with one of them.
 #pragma once
 
 #include <vector>
@@ -42,18 +42,27 @@ struct Page {
     blkfront_segment segment(unsigned first = 0, unsigned last = 7) const;
 };
 
-class BlkfrontTest : public sim::MachineTest {
-protected:
-    void SetUp() override;
-    void TearDown() override;
+// After all disks of the test are detached.
+void free_pages();
+
+// A disk of the running machine.
+class DiskRig {
+public:
+    explicit DiskRig(unsigned number = disk_number);
 
     // The toolstack's entries, then the frontend.
     void create_disk();
-    // Delivers states and work until nothing happens any more.
+    // Detaches the disk, if the test did not; the backend lets go of all.
+    void end();
+    // Delivers a state and work, once. False: there is nothing to deliver.
+    bool turn();
+    // Runs machine and disk until nothing happens any more.
     void pump();
     // A connected disk with a backend.
     void connect();
     void detach();
+    // The backend dies; an honest one with the same disk connects.
+    void replace_backend();
 
     int submit(blkfront_operation operation, uint64_t sector,
                const std::vector<blkfront_segment> &segments, void *cookie = nullptr);
@@ -69,14 +78,24 @@ protected:
     Kernel kernel;
     Backend *backend = nullptr;
     blkfront *disk = nullptr;
-    unsigned grants_before = 0;
-    unsigned pages_before = 0;
 
 private:
+    const unsigned number_;
+    const std::string node_;
+    const std::string backend_dir_;
     std::unique_ptr<Backend> backend_;
     std::vector<uint64_t> storage_;
     xen::XenbusState delivered_{};
     bool any_delivered_ = false;
+};
+
+class BlkfrontTest : public sim::MachineTest, protected DiskRig {
+protected:
+    void SetUp() override;
+    void TearDown() override;
+
+    unsigned grants_before = 0;
+    unsigned pages_before = 0;
 };
 
 } // namespace blktest

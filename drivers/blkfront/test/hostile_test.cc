@@ -37,13 +37,7 @@ protected:
     // After the backend starts again, the same disk works.
     void expect_healed()
     {
-        backend->automatic = backend->follow_states = true;
-        backend->vanish();
-        backend->set_state(1);
-        pump();
-        backend->start();
-        pump();
-        EXPECT_EQ(backend->frontend_state(), 4u);
+        replace_backend();
         expect_working();
     }
 

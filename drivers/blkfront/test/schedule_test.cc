@@ -81,13 +81,7 @@ private:
         EXPECT_LE(sim::complaints().size(), faults_);
         backend->on_event = {};
         backend->on_frontend_state = {};
-        backend->vanish();
-        backend->automatic = backend->follow_states = true;
-        backend->set_state(1);
-        pump();
-        backend->start();
-        pump();
-        EXPECT_EQ(backend->frontend_state(), 4u);
+        replace_backend();
         kernel.on_complete = {};
         expect_working();
         expect_no_leak();

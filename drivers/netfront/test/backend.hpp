@@ -60,6 +60,7 @@ public:
     void respond_tx(const xen::netif::TxResponse &response);
     // Takes the next transmit request, without its packet.
     bool next_tx(xen::netif::TxRequest &request);
+    Packet fetch(const xen::netif::TxRequest &request);
     void notify();
 
     sim::Peer peer;
@@ -70,7 +71,6 @@ private:
     void frontend_changed();
     void connect();
     void collect_receive_requests();
-    Packet fetch(const xen::netif::TxRequest &request);
 
     unsigned watch_ = 0;
     uint8_t *tx_pages_ = nullptr;

@@ -139,30 +139,34 @@ void NetFrontTest::connect()
     ASSERT_EQ(front_state(), "4");
 }
 
+bool NetFrontTest::turn()
+{
+    if (device == nullptr)
+        return false;
+    bool busy = false;
+    if (backend_changed_) {
+        backend_changed_ = false;
+        busy = true;
+        const auto text = sim::store::read(back_path + "/state");
+        netfront_backend_changed(device, text && text->size() == 1 ? (*text)[0] - '0' : 0);
+    }
+    if (poll_wanted) {
+        busy = true;
+        poll();
+    }
+    if (broken_reported) {
+        broken_reported = false;
+        busy = true;
+        netfront_handle_broken(device);
+    }
+    return busy;
+}
+
 void NetFrontTest::settle()
 {
-    bool busy = true;
-    while (busy) {
+    do
         sim::run();
-        busy = false;
-        if (device == nullptr)
-            return;
-        if (backend_changed_) {
-            backend_changed_ = false;
-            busy = true;
-            const auto text = sim::store::read(back_path + "/state");
-            netfront_backend_changed(device, text && text->size() == 1 ? (*text)[0] - '0' : 0);
-        }
-        if (poll_wanted) {
-            busy = true;
-            poll();
-        }
-        if (broken_reported) {
-            broken_reported = false;
-            busy = true;
-            netfront_handle_broken(device);
-        }
-    }
+    while (turn());
 }
 
 // One turn of NAPI.

@@ -42,6 +42,8 @@ protected:
     void prepare(bool ready = true);
     // The same with the device, and all of it connected.
     void connect();
+    // What the bus, a poll and the work queue have to do, once. False: nothing.
+    bool turn();
     // Runs machine, bus, polls and works until nothing happens any more.
     void settle();
     void poll(unsigned budget = 64);
