@@ -121,7 +121,8 @@ class Qemu:
         monitor, monitor_end = socket_pair()
         port, port_end = socket_pair()
         command = [
-            "qemu-system-x86_64", "-accel", ACCEL, "-icount", ICOUNT, "-M", MACHINE, "-cpu", CPU, "-smp", str(VCPUS),
+            "qemu-system-x86_64", "-accel", ACCEL, "-icount", ICOUNT, "-M", MACHINE,
+            "-cpu", CPU, "-smp", str(VCPUS),
             "-m", str(memory), "-display", "none", "-no-reboot", "-nodefaults", "-no-user-config",
             "-chardev", f"socket,id=monitor,fd={monitor_end.fileno()}",
             "-mon", "chardev=monitor,mode=control", "-serial", f"file:{self.serial}"]
@@ -133,7 +134,8 @@ class Qemu:
             self.process = subprocess.Popen(
                 [*command, *[str(word) for word in arguments]], stdin=subprocess.DEVNULL,
                 stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-                preexec_fn=end_with_parent, pass_fds=[x.fileno() for x in (monitor_end, port_end, *inherit)],
+                preexec_fn=end_with_parent,
+                pass_fds=[x.fileno() for x in (monitor_end, port_end, *inherit)],
                 env=dict(os.environ, TMPDIR=str(self.scratch)))
         monitor_end.close()
         port_end.close()
@@ -216,7 +218,8 @@ def snapshot_of(xen):
     roots = [(STAMPS / name).read_text() for name in ("dom0-root", "guest-root")]
     version = subprocess.run(["qemu-system-x86_64", "--version"], check=True, capture_output=True)
     inputs = [xen, images.DOM0_KERNEL, images.DOM0_INITRD, *roots, version.stdout,
-              XEN_OPTIONS, DOM0_OPTIONS, ICOUNT, MACHINE, CPU, VCPUS, MEMORY_MIB, SOURCE / "lab/rootfs/dom0"]
+              XEN_OPTIONS, DOM0_OPTIONS, ICOUNT, MACHINE, CPU, VCPUS, MEMORY_MIB,
+              SOURCE / "lab/rootfs/dom0"]
     name = "snapshot" if xen == images.XEN else f"snapshot-{digest([xen])[:8]}"
     step(name, inputs, [IMAGES / name], lambda out: make_snapshot(xen, out))
     return IMAGES / name

@@ -62,7 +62,7 @@ for (const button of document.querySelectorAll("#tools button"))
     apply();
   });
 """
-TITLES = {"host": "Host tests", "fuzz": "Fuzz targets", "lab": "The lab's own tests", "scenarios": "Scenarios"}
+TITLES = {"host": "Host tests", "fuzz": "Fuzz targets", "lab": "The lab's own tests"}
 
 
 def badge(verdict):
@@ -104,7 +104,8 @@ def steps_of(record):
     if not steps:
         return ""
     rows = [(round(step["start"], 2), round(step["end"] - step["start"], 2), escape(step["lane"]),
-             f'<code>{escape(step["text"])}</code>' + (" " + badge("failed") if step["failed"] else ""))
+             f'<code>{escape(step["text"])}</code>' +
+             (" " + badge("failed") if step["failed"] else ""))
             for step in steps]
     return svg.timeline(steps, record["took"]) + \
         f"<details><summary>{len(steps)} steps</summary>" + \
@@ -165,7 +166,8 @@ def plots_section(cases):
 
 def advisories_section(results):
     rows = [(badge(result.verdict), escape(result.row.name), escape(result.row.title) +
-             (f"<br><i>{escape(result.row.reason)}</i>" if result.verdict == "does not apply" else ""),
+             (f"<br><i>{escape(result.row.reason)}</i>"
+              if result.verdict == "does not apply" else ""),
              result.host, result.lab) for result in results]
     return ('<h2>By advisory</h2><div class="box">' +
             table(["", "advisory", "what goes wrong", "host tests", "scenarios"], rows) + "</div>")
@@ -212,6 +214,6 @@ def write(path, cases, advisories, stages, comparison=None):
         parts.append(advisories_section(advisories))
     if cases.get("scenarios"):
         parts += [plots_section(cases["scenarios"]), scenarios_section(cases["scenarios"])]
-    parts += [unit_section(TITLES[name], cases[name]) for name in ("host", "fuzz", "lab") if cases.get(name)]
+    parts += [unit_section(title, cases[name]) for name, title in TITLES.items() if cases.get(name)]
     path.write_text("".join([*parts, "</body></html>\n"]), errors="replace")
     return path

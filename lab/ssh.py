@@ -29,15 +29,18 @@ CHECKS = """
 for tool in {tools}; do
     command -v $tool >/dev/null || {{ echo "$tool is not there"; exit 1; }}
 done
-xl info >/dev/null 2>&1 || {{ echo "xl info fails: it is no Xen host, or its tools do not run"; exit 1; }}
-[ -d /sys/class/net/{bridge}/bridge ] || {{ echo "there is no bridge {bridge}; BRIDGE= names another"; exit 1; }}
+xl info >/dev/null 2>&1 || {{
+    echo "xl info fails: it is no Xen host, or its tools do not run"; exit 1; }}
+[ -d /sys/class/net/{bridge}/bridge ] || {{
+    echo "there is no bridge {bridge}; BRIDGE= names another"; exit 1; }}
 for name in {names}; do
     ! xl domid $name >/dev/null 2>&1 || {{ echo "a domain $name runs already"; exit 1; }}
 done
 for disk in {volumes}; do
     [ -e $disk ] || {{ echo "there is no $disk, which DISKS= names"; exit 1; }}
 done
-[ "$(df -Pm /var/tmp | awk 'NR == 2 {{ print $4 }}')" -ge {room} ] || {{ echo "/var/tmp has not {room} MiB free"; exit 1; }}
+[ "$(df -Pm /var/tmp | awk 'NR == 2 {{ print $4 }}')" -ge {room} ] || {{
+    echo "/var/tmp has not {room} MiB free"; exit 1; }}
 """
 
 
@@ -79,7 +82,8 @@ class SshProcess(Process):
                 self.pump(0)
                 select.select([], [self.process.stdin], [], 0.1)
             except OSError as error:
-                raise LabError(f"{self.dom0.host}: a command ended before it read its input") from error
+                raise LabError(f"{self.dom0.host}: a command ended before it read its input") \
+                    from error
 
     def close_input(self):
         self.process.stdin.close()
@@ -152,7 +156,8 @@ class SshHost:
         self.bridge = os.environ.get("BRIDGE") or LAB_BRIDGE
         self.volumes = (os.environ.get("DISKS") or "").replace(",", " ").split()
         if self.volumes and len(self.volumes) != len(LAB_DISKS):
-            raise LabError(f"DISKS= names {len(self.volumes)} volumes, and {len(LAB_DISKS)} are needed")
+            raise LabError(f"DISKS= names {len(self.volumes)} volumes, and {len(LAB_DISKS)} are "
+                           "needed")
         if strange := [volume for volume in self.volumes if not volume.startswith("phy:/")]:
             raise LabError(f"DISKS= names {strange[0]}, which is no phy:/dev/...")
         self.scratch = tempfile.TemporaryDirectory(prefix="proxenos-ssh-")
@@ -199,16 +204,16 @@ class SshHost:
         return dom0
 
     def check(self, dom0):
+        volumes = " ".join(shlex.quote(volume.rpartition(":")[2]) for volume in self.volumes)
         result = dom0.run(CHECKS.format(tools=TOOLS, bridge=shlex.quote(self.bridge),
-                                        names=" ".join(NAMES), room=ROOM_MIB if not self.volumes else 100,
-                                        volumes=" ".join(shlex.quote(volume.rpartition(":")[2])
-                                                         for volume in self.volumes)))
+                                        names=" ".join(NAMES), volumes=volumes,
+                                        room=100 if self.volumes else ROOM_MIB))
         if result.rc:
             why = result.out.strip() or f"the check of the host ended with {result.rc}"
             raise LabError(f"TARGET={self.target}: {why}")
         if leaks.LeakWatch(dom0, None).take() is None:
-            raise LabError(f"TARGET={self.target}: Xen's log has no room for what its debug keys {leaks.KEYS} "
-                           "print; boot Xen with conring_size=1M")
+            raise LabError(f"TARGET={self.target}: Xen's log has no room for what its debug keys "
+                           f"{leaks.KEYS} print; boot Xen with conring_size=1M")
 
     def prepare(self, dom0):
         self.before = set(self.domains(dom0))

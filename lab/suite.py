@@ -184,14 +184,14 @@ def close(files, start, comparison=None):
 
 
 def compare(start):
-    """The same scenarios with our kernel and with another. What that fails is shown and no failure."""
+    """The same scenarios with our kernel and with another, whose failures are shown and none."""
     pattern, other = os.environ.get("T"), os.environ.get("GUEST") or "debian"
     GuestKernel(other, os.environ.get("GUEST_INITRD"))
     theirs = scenarios(pattern, "compared", GUEST=other)
     passed, failed, _ = results.counts(theirs)
     if BROKEN or not passed:
-        raise LabError(f"GUEST={other}: {passed} scenarios passed, {failed} failed, which is nothing to "
-                       f"compare with; see {theirs}")
+        raise LabError(f"GUEST={other}: {passed} scenarios passed, {failed} failed, which is "
+                       f"nothing to compare with; see {theirs}")
     for name in ("GUEST", "GUEST_INITRD"):
         os.environ.pop(name, None)
     ours = scenarios(pattern)

@@ -40,8 +40,8 @@ def keep(name, text):
     path = RESULTS / "tap" / f"{name}.tap"
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [PREFIX.sub("", raw).rstrip() for raw in text.replace("\r", "").splitlines()]
-    path.write_text("".join(f"{line}\n" for line in lines
-                            if PLAN.match(line) or RESULT.match(line) or line.startswith(("#", "Bail"))))
+    path.write_text("".join(f"{line}\n" for line in lines if PLAN.match(line) or
+                            RESULT.match(line) or line.startswith(("#", "Bail"))))
 
 
 def parse(text):

@@ -39,7 +39,8 @@ def test_root_has_no_way_to_make_hypercalls(world):
     assert not out.strip(), out
 
 
-NOISE = ("(dmesg -n 8; while [ -e /tmp/noise ]; do echo '<3>noise noise noise' > /dev/kmsg; sleep 0.02; done) "
+NOISE = ("(dmesg -n 8; while [ -e /tmp/noise ]; do echo '<3>noise noise noise' > /dev/kmsg; "
+         "sleep 0.02; done) "
          ">/dev/null 2>&1 </dev/null & sleep 0.2")
 
 

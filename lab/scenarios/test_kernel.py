@@ -30,7 +30,8 @@ def test_hot_plug_of_a_disk(world, dom0):
     for _ in range(3):
         dom0.run("xl block-attach xendemo file:/lab/plug.img xvdp w", timeout=60, check=True)
         guest.run("for i in $(seq 100); do [ -b /dev/xvdp ] && break; sleep 0.1; done; "
-                  "mke2fs -q -F /dev/xvdp && mount /dev/xvdp /mnt && echo here > /mnt/file && umount /mnt",
+                  "mke2fs -q -F /dev/xvdp && mount /dev/xvdp /mnt && echo here > /mnt/file && "
+                  "umount /mnt",
                   check=True)
         dom0.run("xl block-detach xendemo xvdp", timeout=60, check=True)
         guest.run("for i in $(seq 100); do [ -b /dev/xvdp ] || exit 0; sleep 0.1; done; exit 1",
@@ -41,11 +42,13 @@ def test_hot_plug_of_a_disk(world, dom0):
 def test_hot_plug_of_a_network_interface(world, dom0):
     guest = world.guest()
     for _ in range(2):
-        dom0.run("xl network-attach xendemo mac=00:16:3e:77:00:09 bridge=xenbr0", timeout=60, check=True)
+        dom0.run("xl network-attach xendemo mac=00:16:3e:77:00:09 bridge=xenbr0",
+                 timeout=60, check=True)
         guest.run("for i in $(seq 300); do ip -4 -o addr | grep -q 'enX1 .*inet ' && exit 0; "
                   "sleep 0.1; done; ip addr; exit 1", check=True)
         dom0.run("xl network-detach xendemo 1", timeout=60, check=True)
-        guest.run("for i in $(seq 100); do [ -e /sys/class/net/enX1 ] || exit 0; sleep 0.1; done; exit 1",
+        guest.run("for i in $(seq 100); do [ -e /sys/class/net/enX1 ] || exit 0; sleep 0.1; done; "
+                  "exit 1",
                   check=True)
 
 
@@ -70,7 +73,8 @@ def test_initial_ram_disk(world, dom0):
 def test_backtraces_of_all_processors(world):
     """The magic key l, which reaches the other processors by NMI."""
     guest = world.guest()
-    out = guest.run("dmesg -C; echo l > /proc/sysrq-trigger; sleep 1; dmesg -t; dmesg -C", timeout=40).out
+    out = guest.run("dmesg -C; echo l > /proc/sysrq-trigger; sleep 1; dmesg -t; dmesg -C",
+                    timeout=40).out
     for cpu in range(2):
         assert f"NMI backtrace for cpu {cpu}" in out, out
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT OR GPL-2.0-only
-"""What the real backends can be made to offer, row by row: verified data, and nothing asked for that was
-not offered. Devices come and go on one running guest; what leaks is found after each row.
+"""What the real backends can be made to offer, row by row: verified data, and nothing asked for that
+was not offered. Devices come and go on one running guest; what leaks is found after each row.
 
 The simulator has the whole matrix; here are the values that dom0's backends can be given.
 """
@@ -19,7 +19,8 @@ IMAGE = "/root/matrix.img"
 DEVICE = "xvdp"
 VBD = 51952
 # QEMU, which is the backend of qdisk, is started with a guest that has such a disk.
-DISKS = ["phy:/dev/vdb,xvda1,w", "format=raw,vdev=xvdo,access=rw,backendtype=qdisk,target=/root/idle.img"]
+DISKS = ["phy:/dev/vdb,xvda1,w",
+         "format=raw,vdev=xvdo,access=rw,backendtype=qdisk,target=/root/idle.img"]
 
 
 class Disk(NamedTuple):

@@ -48,7 +48,8 @@ def host(tmp_path_factory):
                                  romfile="")
         lab.dom0.run(PREPARE, check=True)
         lab.dom0.put((folder / "key.pub").read_bytes(), "/root/.ssh/authorized_keys")
-        yield lab.dom0, {"TARGET": f"ssh://root@127.0.0.1:{port}", "SSH_CONFIG": str(folder / "config"),
+        yield lab.dom0, {"TARGET": f"ssh://root@127.0.0.1:{port}",
+                         "SSH_CONFIG": str(folder / "config"),
                          "DISKS": "phy:/dev/guest-one,phy:/dev/guest-two", "LAB_NAME": "ssh",
                          "GUEST": os.environ.get("GUEST") or str(images.OUR_KERNEL)}
 
@@ -96,8 +97,8 @@ def test_host_that_does_not_do(host, changes, words):
 def test_host_that_runs_such_a_domain(host):
     """The lab does not touch a domain that it did not start."""
     dom0, settings = host
-    dom0.run("mkdir -p /run/blocked && printf 'name=\"xendemo\"\\ntype=\"pv\"\\nmemory=16\\n' > /run/blocked/cfg && "
-             "echo kernel=\\\"/lab/held\\\" >> /run/blocked/cfg", check=True)
+    dom0.run("mkdir -p /run/blocked && printf 'name=\"xendemo\"\\ntype=\"pv\"\\nmemory=16\\n' "
+             "> /run/blocked/cfg && echo kernel=\\\"/lab/held\\\" >> /run/blocked/cfg", check=True)
     dom0.put(BUILD / "test-guests/basics.elf", "/lab/held")
     dom0.run("xl create -p /run/blocked/cfg", check=True)
     result = regress("test_xl_list", settings)

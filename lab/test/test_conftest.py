@@ -49,7 +49,8 @@ def slow():
 
 def run(tmp_path, test, kind="World", options=()):
     (tmp_path / "conftest.py").write_text(CONFTEST.replace("KIND", kind))
-    (tmp_path / "test_it.py").write_text("import os, signal, pytest\nfrom conftest import World\n" + test)
+    imports = "import os, signal, pytest\nfrom conftest import World\n"
+    (tmp_path / "test_it.py").write_text(imports + test)
     return subprocess.run([sys.executable, "-m", "pytest", "-c", SOURCE / "lab/scenarios/pytest.ini",
                            "-s", f"--rootdir={tmp_path}", tmp_path, *options], cwd=SOURCE, text=True,
                           capture_output=True, check=False, timeout=60).stdout

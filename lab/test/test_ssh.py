@@ -40,6 +40,8 @@ def test_names_of_the_host_that_are_the_labs_too():
                                       "phy:/dev/vdc": "phy:/dev/vdd", "/dev/vdc": "/dev/vdd"})
     assert dom0.adapt("phy:/dev/vdb,xvda1 phy:/dev/vdc,xvda1; e2fsck /dev/vdb /dev/vdc") == \
         "phy:/dev/vdc,xvda1 phy:/dev/vdd,xvda1; e2fsck /dev/vdc /dev/vdd"
+    dom0.names["/dev/vdb2"] = "/dev/vde"
+    assert dom0.adapt("/dev/vdb2 /dev/vdb") == "/dev/vde /dev/vdc", "the longer name comes first"
     assert SshDom0([], "host", None, {}).adapt("/lab/k") == "/lab/k"
 
 
