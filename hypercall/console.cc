@@ -33,8 +33,9 @@ void Console::attach(void *page, EventPort port)
     // SAFETY: the page of start info, which the toolstack laid out as this structure.
     ring_ = static_cast<ConsoleRing *>(page);
     port_ = port;
-    in_cons_ = load_shared(ring_->in_cons);
+    in_prod_ = in_cons_ = load_shared(ring_->in_cons);
     out_prod_ = load_shared(ring_->out_prod);
+    out_cons_ = load_shared(ring_->out_cons);
     renew_patience();
     throttle_ = {};
     stalled_.store(0);
@@ -55,12 +56,25 @@ void Console::fail(const char *index, uint32_t value)
 // Under the lock. protocol: out_cons makes no sense.
 Result<uint32_t> Console::room()
 {
+    const uint32_t used_before = out_prod_ - out_cons_;
     out_cons_ = load_shared(ring_->out_cons);
     full_barrier(); // out_cons before the bytes; pairs with the daemon reading before moving
     const uint32_t used = out_prod_ - out_cons_;
-    if (used > sizeof(ring_->out))
+    if (used > sizeof(ring_->out) || used > used_before)
         return Error::protocol;
     return static_cast<uint32_t>(sizeof(ring_->out)) - used;
+}
+
+// Under the lock: bytes to read. protocol: in_prod makes no sense.
+Result<uint32_t> Console::ready()
+{
+    const uint32_t ready_before = in_prod_ - in_cons_;
+    in_prod_ = load_shared(ring_->in_prod);
+    read_barrier(); // in_prod before the bytes; pairs with the daemon's writing them first
+    const uint32_t ready = in_prod_ - in_cons_;
+    if (ready > sizeof(ring_->in) || ready < ready_before)
+        return Error::protocol;
+    return ready;
 }
 
 // Under the lock.
@@ -114,6 +128,7 @@ bool Console::wait_for_room()
         return false;
     uint64_t last = xen_port_now();
     while (!broken()) {
+        bool sane = true;
         {
             LockGuard guard(lock_);
             // Counts even if there is room: it may be gone again when write() looks.
@@ -122,12 +137,15 @@ bool Console::wait_for_room()
             waited_ += now - std::exchange(last, now);
             const bool patient = yields_ < yields_max && waited_ < patience;
             const auto room = this->room();
-            if (!room.ok() || (room.value() > 0 && patient))
-                return true; // or the next write() reports what is wrong
+            sane = room.ok();
+            if (sane && room.value() > 0 && patient)
+                return true;
             if (!patient)
                 stalled_.store(1);
         }
-        if (stalled_.load() != 0)
+        if (!sane)
+            fail("out_cons", out_cons_);
+        if (stalled())
             return false;
         (void)hypercall(abi::hypercall_sched_op, abi::schedop_yield, nullptr);
     }
@@ -150,16 +168,14 @@ size_t Console::read(char *data, size_t size)
     if (!attached() || broken())
         return 0;
     const unsigned long flags = lock_.lock();
-    const uint32_t produced = load_shared(ring_->in_prod);
-    read_barrier(); // in_prod before the bytes; pairs with the daemon's writing them first
-    const uint32_t ready = produced - in_cons_;
-    if (ready > sizeof(ring_->in)) {
+    const auto ready = this->ready();
+    if (!ready.ok()) {
         lock_.unlock(flags);
-        fail("in_prod", produced);
+        fail("in_prod", in_prod_);
         return 0;
     }
     size_t done = 0;
-    const size_t total = ready < size ? ready : size;
+    const size_t total = ready.value() < size ? ready.value() : size;
     while (done < total) {
         const uint32_t part = contiguous(in_cons_, sizeof(ring_->in), total - done);
         copy_from_shared(data + done, &ring_->in[in_cons_ & (sizeof(ring_->in) - 1)], part);
@@ -175,20 +191,21 @@ size_t Console::read(char *data, size_t size)
 }
 
 // What the daemon did: bytes that it took, and bytes that it sent, of which nobody may want to
-// hear. A broken console's port stays masked.
+// hear. Neither index goes back, so it gets no more credit than for a ring of each, unless somebody
+// reads or writes. A broken console's port stays masked.
 void Console::event_ends()
 {
     if (!attached() || broken())
         return;
     const unsigned long flags = lock_.lock();
     const auto room = this->room();
+    const auto ready = this->ready();
     const uint32_t taken = out_cons_;
-    const uint32_t produced = load_shared(ring_->in_prod);
-    const uint32_t ready = produced - in_cons_;
+    const uint32_t produced = in_prod_;
     lock_.unlock(flags);
     if (!room.ok())
         return fail("out_cons", taken);
-    if (ready > sizeof(ring_->in))
+    if (!ready.ok())
         return fail("in_prod", produced);
     throttle_.done(port_, taken + produced);
 }

@@ -119,15 +119,22 @@ bool pump()
     Violation violation;
     bool moved;
     bool dead;
-    uint32_t progress;
+    bool running;
+    uint32_t progress = 0;
     {
         LockGuard guard(client.lock);
         moved = take_message(violation);
         dead = client.state == State::dead;
-        progress = client.ring.progress();
+        running = client.state == State::ready || client.state == State::reconnecting;
+        if (running) { // or there is no ring, and nobody else's port must be touched
+            progress = client.ring.progress();
+            client.unmasking.add(1);
+        }
     }
-    if (!dead)
-        client.throttle.done(client.port, progress);
+    if (running) {
+        client.throttle.done(client.port, progress); // may log: not under the lock
+        client.unmasking.add(UINT32_MAX);            // one less
+    }
     if (violation.what != nullptr)
         report(violation, dead);
     if (moved)
@@ -307,6 +314,9 @@ void stop()
         forget_watches();
         port = client.port;
     }
+    // Whoever saw the client run before may be about to unmask the port; nobody else will be.
+    while (client.unmasking.load() != 0)
+        wait(client.changes.load(), 1);
     xen_port_event_unbind(port.value);
     wake();
 }

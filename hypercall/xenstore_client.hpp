@@ -29,6 +29,7 @@ struct Client {
     State state = State::stopped;
     EventPort port;
     EventThrottle throttle;
+    Atomic<uint32_t> unmasking; // threads that may be about to unmask the port
     Ring ring;
     Parser parser;
     unsigned reconnects = 0;

@@ -18,7 +18,7 @@ uint32_t smallest(uint32_t a, uint32_t b) { return a < b ? a : b; }
 void Ring::attach(Interface *page)
 {
     page_ = page;
-    req_prod_ = load_shared(page->req_prod);
+    req_cons_ = req_prod_ = load_shared(page->req_prod);
     rsp_cons_ = load_shared(page->rsp_prod);
     store_shared(page->rsp_cons, rsp_cons_);
 }
@@ -57,7 +57,13 @@ Result<uint32_t> Ring::receive(void *to, uint32_t size)
     return total;
 }
 
-uint32_t Ring::progress() const { return rsp_cons_ + load_shared(page_->req_cons); }
+uint32_t Ring::progress()
+{
+    const uint32_t consumed = load_shared(page_->req_cons);
+    if (req_prod_ - consumed <= req_prod_ - req_cons_)
+        req_cons_ = consumed;
+    return rsp_cons_ + req_cons_;
+}
 
 bool Ring::can_reconnect() const
 {
@@ -71,7 +77,7 @@ bool Ring::reconnected()
     if (load_shared(page_->connection) != 0)
         return false;
     read_barrier(); // connection before the indices; pairs with xenstored's zeroing them first
-    req_prod_ = rsp_cons_ = 0;
+    req_prod_ = rsp_cons_ = req_cons_ = 0;
     return true;
 }
 

@@ -60,7 +60,7 @@ public:
     Result<uint32_t> receive(void *to, uint32_t size);
 
     // A number that moves when xenstored sent something that was taken, or took something.
-    uint32_t progress() const;
+    uint32_t progress();
 
     // Does this xenstored know how to start over?
     bool can_reconnect() const;
@@ -73,6 +73,7 @@ private:
     Interface *page_ = nullptr;
     uint32_t req_prod_ = 0;
     uint32_t rsp_cons_ = 0;
+    uint32_t req_cons_ = 0; // as progress() last believed it; it never goes back
 };
 
 // Collects one message at a time.

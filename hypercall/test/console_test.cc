@@ -260,6 +260,20 @@ TEST_F(ConsoleTest, UnattachedIsSilent)
     EXPECT_EQ(console.read(&c, 1), 0u);
 }
 
+TEST_F(ConsoleTest, Xsa376OutputIndexThatGoesBackInAWait)
+{
+    const std::string text(3000, 'y');
+    sim::filter_hypercalls([&](unsigned number, const unsigned long *) {
+        if (number == xen::abi::hypercall_sched_op)
+            --ring_.out_cons;
+        return 0;
+    });
+    ring_.out_cons = ring_.out_prod;
+    console_.write_all(text.data(), text.size());
+    EXPECT_TRUE(console_.broken());
+    EXPECT_EQ(sim::complaints().size(), 1u);
+}
+
 // ---- the console's events ----
 
 // The terminal that a kernel has behind the console's port.
@@ -303,6 +317,41 @@ TEST_F(ConsoleEvents, Xsa391EventsWithoutProgressAreSlowedDown)
         daemon_.notify(port_);
     EXPECT_EQ(sim::delayed_events(), 1u);
     EXPECT_LE(events_, 240u);
+}
+
+// Each index stays within its window and seems to move with every event.
+TEST_F(ConsoleEvents, Xsa391OutputIndexThatGoesBackIsNoProgress)
+{
+    EXPECT_EQ(console_.write("yy", 2), 2u);
+    drain();
+    for (unsigned i = 0; i < 1000; ++i) {
+        ring_.out_cons = ring_.out_prod - i % 2;
+        daemon_.notify(port_);
+    }
+    EXPECT_TRUE(console_.broken());
+    EXPECT_LE(events_, 40u);
+    EXPECT_EQ(sim::complaints().size(), 1u);
+}
+
+TEST_F(ConsoleEvents, Xsa391InputIndexThatGoesBackIsNoProgress)
+{
+    for (unsigned i = 0; i < 1000; ++i) {
+        ring_.in_prod = ring_.in_cons + i % 2;
+        daemon_.notify(port_);
+    }
+    EXPECT_TRUE(console_.broken());
+    EXPECT_LE(events_, 40u);
+    EXPECT_EQ(sim::complaints().size(), 1u);
+}
+
+TEST_F(ConsoleTest, Xsa376InputIndexThatGoesBack)
+{
+    type("typed");
+    EXPECT_EQ(read(1), "t");
+    ring_.in_prod -= 1; // what was there may be overwritten
+    EXPECT_EQ(read(), "");
+    EXPECT_TRUE(console_.broken());
+    EXPECT_EQ(sim::complaints().size(), 1u);
 }
 
 TEST_F(ConsoleEvents, Xsa376WildIndexInAnEvent)

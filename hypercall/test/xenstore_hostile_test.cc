@@ -420,4 +420,20 @@ TEST_F(HostileStoreTest, OddPayloads)
     EXPECT_EQ(read(), xen::Error::none);
 }
 
+// The index of what xenstored took stays within its window and seems to move with every event.
+TEST_F(HostileStoreTest, Xsa391RequestIndexThatGoesBackIsNoProgress)
+{
+    ASSERT_EQ(read(), xen::Error::none);
+    sim::Peer daemon;
+    const uint32_t taken = ring().req_cons;
+    for (unsigned i = 0; i < 100; ++i) {
+        ring().req_cons = taken - i % 2;
+        daemon.notify(3);
+        xs::run_once();
+    }
+    EXPECT_GT(sim::delayed_events(), 0u);
+    ring().req_cons = taken;
+    EXPECT_EQ(read(), xen::Error::none);
+}
+
 } // namespace

@@ -6,6 +6,8 @@
 #include <sim/sim.hpp>
 #include <xen/xenstore.hpp>
 
+#include "xenstore_client.hpp"
+
 namespace {
 
 namespace xs = xen::xenstore;
@@ -318,6 +320,14 @@ TEST_F(XenstoreTest, StoppedClientRefuses)
     xs::stop();
     EXPECT_EQ(xs::read({}, "/a", "").error(), xen::Error::no_device);
     xs::stop();
+}
+
+// A kernel without an xenstored, or before there is one: no ring page to look at.
+TEST(XenstoreUnstarted, RequestsFail)
+{
+    xs::client.ring = {}; // whatever ran before in this process
+    EXPECT_EQ(xs::read({}, "/a", "").error(), xen::Error::no_device);
+    xs::run_once();
 }
 
 } // namespace

@@ -55,6 +55,7 @@ public:
 
 private:
     Result<uint32_t> room();
+    Result<uint32_t> ready();
     void renew_patience();
     size_t push(const char *data, size_t length);
     void fail(const char *index, uint32_t value);
@@ -65,8 +66,9 @@ private:
     EventThrottle throttle_;
     SpinLock lock_;
     uint32_t in_cons_ = 0;
+    uint32_t in_prod_ = 0; // as ready() last found it; it never goes back
     uint32_t out_prod_ = 0;
-    uint32_t out_cons_ = 0; // as room() last found it
+    uint32_t out_cons_ = 0; // as room() last found it; it never goes back
     // what waiting has cost since out_prod_ was waits_start_
     uint32_t waits_start_ = 0;
     unsigned yields_ = 0;
