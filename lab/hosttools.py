@@ -150,11 +150,15 @@ def corpus():
 def folders(report):
     """Covered and counted lines of each folder of the cores."""
     sums = {}
-    for file in report["data"][0]["files"]:
-        path = os.path.relpath(file["filename"], SOURCE)
+    files = {os.path.relpath(file["filename"], SOURCE): file["summary"]["lines"]
+             for file in report["data"][0]["files"]}
+    cores = [*SOURCE.glob("hypercall/*.cc"), *SOURCE.glob("drivers/*/core/*.cc")]
+    left_out = {str(path.relative_to(SOURCE)) for path in cores} - files.keys()
+    if left_out:
+        raise LabError(f"coverage: in no host test at all: {', '.join(sorted(left_out))}")
+    for path, lines in files.items():
         if not re.match(r"(hypercall/[^/]*\.cc|drivers/[^/]*/core/.*\.(cc|hpp))$", path):
             continue
-        lines = file["summary"]["lines"]
         covered, count = sums.get(os.path.dirname(path), (0, 0))
         sums[os.path.dirname(path)] = covered + lines["covered"], count + lines["count"]
     return sums

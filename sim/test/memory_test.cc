@@ -23,7 +23,7 @@ protected:
     uint32_t load(unsigned offset) const
     {
         // SAFETY: inside or outside of the page: that is the question.
-        return xen::load_shared(*reinterpret_cast<volatile uint32_t *>(page_ + offset));
+        return xen::load_shared(*reinterpret_cast<const uint32_t *>(page_ + offset));
     }
 
     uint8_t *page_ = nullptr;

@@ -213,3 +213,10 @@ void xenbus_port_kick_later(xenbus_core_device *device) { kernel->kicked_later.i
 void xenbus_port_kick_scan() { kernel->scan_kicked = true; }
 void xenbus_port_kick_scan_later() { kernel->scan_kicked_later = true; }
 void xenbus_port_kick_control() { kernel->controls++; }
+
+void *xenbus_port_map_frames(const uint64_t *frames, unsigned count)
+{
+    if (kernel->grant_table != nullptr)
+        kernel->mapped.assign(frames, frames + count);
+    return kernel->grant_table;
+}

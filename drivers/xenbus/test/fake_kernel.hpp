@@ -42,6 +42,9 @@ public:
 
     std::set<xenbus_core_device *> kicked, kicked_later;
     bool scan_kicked = false, scan_kicked_later = false;
+
+    void *grant_table = nullptr;  // null: it cannot be mapped
+    std::vector<uint64_t> mapped; // the frames of it
 };
 
 extern FakeKernel *kernel;
