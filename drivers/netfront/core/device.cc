@@ -194,16 +194,18 @@ Status NetFront::allocate()
     TRY(rx_page_.allocate(backend_id_));
     TRY(tx_pages_.allocate(backend_id_, GrantAccess::read_only, tx_buffers));
     TRY(rx_pages_.allocate(backend_id_, GrantAccess::read_write, rx_buffers));
-    return event_.listen(backend_id_, on_event, this);
-}
-
-Status NetFront::publish()
-{
     {
         Locked locked(*this);
         start_rings();
         link_ = Link::attached;
     }
+    // Last: a backend that guesses the port sends events at once, and a poll of a device that is
+    // not attached would leave the port masked.
+    return event_.listen(backend_id_, on_event, this);
+}
+
+Status NetFront::publish()
+{
     const char *directory = nodename_.c_str();
     TRY(xenstore::write_number(no_transaction, directory, "tx-ring-ref", tx_page_.grant().value));
     TRY(xenstore::write_number(no_transaction, directory, "rx-ring-ref", rx_page_.grant().value));

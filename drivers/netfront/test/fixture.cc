@@ -29,6 +29,8 @@ void netfront_port_unlock(void *context)
 void netfront_port_event(void *context)
 {
     test(context).poll_wanted = true;
+    if (test(context).on_event)
+        test(context).on_event();
     test(context).events++;
 }
 

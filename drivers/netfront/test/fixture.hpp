@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -25,6 +26,7 @@ public:
     bool broken_reported = false;
     bool out_of_buffers = false; // refuse buffers for received packets
     bool locked = false;
+    std::function<void()> on_event; // what another CPU does while the handler still runs
     unsigned link_changes = 0;
     unsigned events = 0;
     std::vector<Packet> received;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 // Event storms: a backend that sends events for nothing gets its port looked at ever more rarely;
 // one that completes something never waits, whoever found what it completed.
+#include <xen/abi.hpp>
+#include <xen/hypercall.hpp>
 #include <xen/port.h>
 
 #include "fixture.hpp"
@@ -42,6 +44,31 @@ TEST_F(Storm, Xsa332Xsa391EventsForNothingBecomeRare)
     for (unsigned i = 0; i < 50; i++)
         expect_traffic();
     EXPECT_EQ(sim::delayed_events(), delayed);
+}
+
+// A backend that guesses the port sends an event before it was told of it, and before this side has
+// bound its handler.
+TEST_F(NetFrontTest, Xsa332AnEventThatComesTooEarlyIsNotTheLast)
+{
+    sim::Peer guesser;
+    on_event = [this] { poll(); };
+    sim::filter_hypercalls(
+        [&, inside = false](unsigned number, const unsigned long *arguments) mutable {
+            if (inside || number != xen::abi::hypercall_event_channel_op ||
+                arguments[0] != xen::abi::evtchnop_alloc_unbound)
+                return std::optional<long>();
+            inside = true;
+            const long result = xen_hypercall(number, arguments[0], arguments[1], 0, 0, 0);
+            // SAFETY: the argument of this command.
+            guesser.notify(reinterpret_cast<xen::abi::EvtchnAllocUnbound *>(arguments[1])->port);
+            inside = false;
+            return std::optional<long>(result);
+        });
+    connect();
+    EXPECT_GE(events, 1u);
+    on_event = {};
+    sim::filter_hypercalls({});
+    expect_traffic();
 }
 
 // In a storm the kernel can always leave: taking the device off needs no event.
