@@ -94,6 +94,8 @@ void Queue::close(blkfront_result result)
     ring_page_ = nullptr;
 }
 
+// A read whose data was copied in part is not reported as done: detach() calls fail() first, so
+// every slot's result is an error by now.
 void Queue::abandon_held()
 {
     Batch batch;

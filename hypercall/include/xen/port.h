@@ -55,7 +55,8 @@ void xen_port_irq_restore(unsigned long flags);
 /* Calls handler(context) for an event on `port`, until unbind. The handler runs with interrupts off
  * and must not sleep; it is not entered twice at once. The port comes up unmasked; it is masked
  * before each call of the handler, and stays so until xen_port_event_done(): events that come
- * meanwhile are one. Returns 0 or a negative errno. May sleep. */
+ * meanwhile are one. (Nearly: right after an unmask on another CPU one event may be delivered
+ * twice.) Returns 0 or a negative errno. May sleep. */
 int xen_port_event_bind(uint32_t port, void (*handler)(void *context), void *context);
 
 /* Unmasks the port after so many nanoseconds; 0: at once. Called once for each call of the handler,
