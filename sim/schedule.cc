@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <numeric>
 #include <sstream>
 
 namespace sim {
@@ -153,7 +154,7 @@ std::vector<Schedule> pairs(const Vocabulary &words, size_t count)
     const size_t all = one.size() * one.size();
     // A step without a common divisor: each fault comes first and second about equally often.
     size_t step = std::max<size_t>(all / std::max<size_t>(count, 1), 1);
-    while (step > 1 && one.size() % step == 0)
+    while (std::gcd(step, one.size()) != 1)
         ++step;
     std::vector<Schedule> some;
     for (size_t at = 1; at < all && some.size() < count; at += step)

@@ -61,6 +61,9 @@ public:
     using Act = std::function<void(const Fault &)>;
     explicit Script(Schedule schedule) : schedule_(std::move(schedule)) {}
 
+    // Faults that did not happen (yet).
+    size_t left() const { return schedule_.size(); }
+
     // The trigger happens once more.
     void happens(const std::string &trigger, const Act &act)
     {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 // Fault schedules as text, their enumeration, and shrinking.
 #include <algorithm>
+#include <set>
 
 #include <gtest/gtest-spi.h>
 #include <gtest/gtest.h>
@@ -60,6 +61,17 @@ TEST(ScheduleText, EnumeratesAllOnce)
     std::ranges::sort(two, {}, [](const Schedule &s) { return sim::print(s); });
     EXPECT_EQ(std::ranges::adjacent_find(two), two.end());
     EXPECT_EQ(sim::pairs(words, 20).size(), 20u);
+}
+
+// Also where the step that the count suggests has a divisor in common with the number of faults:
+// 12 faults, 12 * 12 / 16 = 9.
+TEST(ScheduleText, SpreadsPairsOverAllSecondFaults)
+{
+    const sim::Vocabulary twelve = {{"t", {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}, {{"a", {}}}}};
+    std::set<unsigned> second;
+    for (const Schedule &schedule : sim::pairs(twelve, 16))
+        second.insert(schedule[1].at);
+    EXPECT_GE(second.size(), 10u);
 }
 
 TEST(ScheduleShrink, FindsTheLeast)
