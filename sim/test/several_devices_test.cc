@@ -17,6 +17,11 @@ using netfront_test::pages_of_a_connection;
 enum class Misdeed { bad_id, producer, storm, hold, vanish };
 constexpr const char *misdeed_names[] = {"BadId", "Producer", "Storm", "Hold", "Vanish"};
 
+void PrintTo(Misdeed misdeed, std::ostream *out)
+{
+    *out << misdeed_names[static_cast<unsigned>(misdeed)];
+}
+
 // A disk, what should be on it, and the requests on their way.
 struct Disk : blktest::DiskRig {
     using DiskRig::DiskRig;

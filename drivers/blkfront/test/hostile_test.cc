@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include <sim/access.hpp>
+#include <sim/names.hpp>
 #include <xen/grant.hpp>
 
 #include "frontend.hpp"
@@ -46,10 +47,13 @@ protected:
 };
 
 struct BadResponse {
+    const char *name;
     const char *field;
     std::function<void(Response &)> change; // of a good response
     unsigned to = 0;                        // request: 0 read, 1 write, 2 flush
 };
+
+void PrintTo(const BadResponse &bad, std::ostream *out) { *out << bad.name; }
 
 class BadResponses : public Hostile, public ::testing::WithParamInterface<BadResponse> {};
 
@@ -67,45 +71,40 @@ TEST_P(BadResponses, BreakTheDevice)
 }
 
 const BadResponse bad_responses[] = {
-    {"id", [](Response &r) { r.id = 3; }}, // not in flight
-    {"id 31", [](Response &r) { r.id = 31; }},
-    {"id", [](Response &r) { r.id = 32; }},
-    {"id", [](Response &r) { r.id = 0xffffffff; }},
-    {"id", [](Response &r) { r.id |= uint64_t{1} << 32; }},
-    {"id", [](Response &r) { r.id |= uint64_t{1} << 63; }},
-    {"id", [](Response &r) { r.id = UINT64_MAX; }},
-    {"operation", [](Response &r) { r.operation = 1; }},
-    {"operation", [](Response &r) { r.operation = 3; }},
-    {"operation", [](Response &r) { r.operation = 6; }},
-    {"operation", [](Response &r) { r.operation = 255; }},
-    {"operation", [](Response &r) { r.operation = 0; }, 1},
-    {"operation", [](Response &r) { r.operation = 2; }, 2},
-    {"status", [](Response &r) { r.status = 1; }},
-    {"status", [](Response &r) { r.status = -2; }}, // not for a read
-    {"status", [](Response &r) { r.status = -2; }, 1},
-    {"status", [](Response &r) { r.status = -3; }, 2},
-    {"status", [](Response &r) { r.status = 32767; }},
-    {"status", [](Response &r) { r.status = -32768; }},
+    {"id_not_in_flight", "id", [](Response &r) { r.id = 3; }}, // not in flight
+    {"id_31", "id", [](Response &r) { r.id = 31; }},
+    {"id_of_ring_size", "id", [](Response &r) { r.id = 32; }},
+    {"id_of_32_bits", "id", [](Response &r) { r.id = 0xffffffff; }},
+    {"id_with_bit_32", "id", [](Response &r) { r.id |= uint64_t{1} << 32; }},
+    {"id_with_bit_63", "id", [](Response &r) { r.id |= uint64_t{1} << 63; }},
+    {"id_all_ones", "id", [](Response &r) { r.id = UINT64_MAX; }},
+    {"read_answered_as_write", "operation", [](Response &r) { r.operation = 1; }},
+    {"read_answered_as_flush", "operation", [](Response &r) { r.operation = 3; }},
+    {"read_answered_as_indirect", "operation", [](Response &r) { r.operation = 6; }},
+    {"read_answered_as_255", "operation", [](Response &r) { r.operation = 255; }},
+    {"write_answered_as_read", "operation", [](Response &r) { r.operation = 0; }, 1},
+    {"flush_answered_as_barrier", "operation", [](Response &r) { r.operation = 2; }, 2},
+    {"positive_status", "status", [](Response &r) { r.status = 1; }},
+    {"read_not_supported", "status", [](Response &r) { r.status = -2; }}, // not for a read
+    {"write_not_supported", "status", [](Response &r) { r.status = -2; }, 1},
+    {"flush_status_minus_3", "status", [](Response &r) { r.status = -3; }, 2},
+    {"largest_status", "status", [](Response &r) { r.status = 32767; }},
+    {"smallest_status", "status", [](Response &r) { r.status = -32768; }},
 };
 
-std::vector<BadResponse> rows()
-{
-    std::vector<BadResponse> rows(std::begin(bad_responses), std::end(bad_responses));
-    rows[1].field = "id";
-    return rows;
-}
-
-INSTANTIATE_TEST_SUITE_P(Xsa376, BadResponses, ::testing::ValuesIn(rows()));
+INSTANTIATE_TEST_SUITE_P(Xsa376, BadResponses, ::testing::ValuesIn(bad_responses),
+                         sim::PrintedName());
 
 // Read as signed, these are negative.
 const BadResponse negative_ids[] = {
-    {"id", [](Response &r) { r.id = 0x80000000; }},
-    {"id", [](Response &r) { r.id = 0xffffffff; }},
-    {"id", [](Response &r) { r.id = uint64_t{1} << 63; }},
-    {"id", [](Response &r) { r.id = UINT64_MAX; }},
-    {"id", [](Response &r) { r.id = UINT64_MAX - 31; }},
+    {"negative_32_bits", "id", [](Response &r) { r.id = 0x80000000; }},
+    {"minus_1_in_32_bits", "id", [](Response &r) { r.id = 0xffffffff; }},
+    {"negative_64_bits", "id", [](Response &r) { r.id = uint64_t{1} << 63; }},
+    {"minus_1", "id", [](Response &r) { r.id = UINT64_MAX; }},
+    {"minus_32", "id", [](Response &r) { r.id = UINT64_MAX - 31; }},
 };
-INSTANTIATE_TEST_SUITE_P(Cve202672380, BadResponses, ::testing::ValuesIn(negative_ids));
+INSTANTIATE_TEST_SUITE_P(Cve202672380, BadResponses, ::testing::ValuesIn(negative_ids),
+                         sim::PrintedName());
 
 TEST_F(Hostile, Xsa376SameResponseTwice)
 {
@@ -133,7 +132,8 @@ TEST_P(Producer, OutOfRange)
 }
 
 INSTANTIATE_TEST_SUITE_P(Xsa376, Producer,
-                         ::testing::Values(4, 5, 32, 33, 0x7fffffff, 0x80000000, 0xffffffff));
+                         ::testing::Values(4, 5, 32, 33, 0x7fffffff, 0x80000000, 0xffffffff),
+                         sim::PrintedName());
 
 TEST_F(Hostile, Xsa376ProducerGoesBack)
 {

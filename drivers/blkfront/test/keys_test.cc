@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 // Every key that the backend publishes: missing, malformed, out of range.
+#include <sim/names.hpp>
+
 #include "frontend.hpp"
 
 namespace blktest {
@@ -11,13 +13,15 @@ struct Row {
     bool accepted;
 };
 
-std::string title(const Row &row) { return row.key + ("=" + row.value.value_or("(missing)")); }
+void PrintTo(const Row &row, std::ostream *out)
+{
+    *out << row.key << (row.value ? "=" + *row.value : " missing");
+}
 
 class Keys : public BlkfrontTest, public ::testing::WithParamInterface<Row> {};
 
 TEST_P(Keys, Value)
 {
-    SCOPED_TRACE(title(GetParam()));
     backend->keys[GetParam().key] = GetParam().value;
     if (GetParam().accepted) {
         connect();
@@ -92,7 +96,7 @@ std::vector<Row> rows()
     return rows;
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Keys, ::testing::ValuesIn(rows()));
+INSTANTIATE_TEST_SUITE_P(All, Keys, ::testing::ValuesIn(rows()), sim::PrintedName());
 
 // Combinations that make no sense.
 TEST_F(BlkfrontTest, PhysicalSectorSmallerThanLogical)

@@ -308,8 +308,11 @@ TEST_P(Vanish, DetachEndsEverything)
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Vanish,
-                         ::testing::Combine(::testing::Values(1, 2, 3, 4, 5, 6),
-                                            ::testing::Bool()));
+                         ::testing::Combine(::testing::Values(1, 2, 3, 4, 5, 6), ::testing::Bool()),
+                         [](const auto &info) {
+                             return "State" + std::to_string(std::get<0>(info.param)) +
+                                    (std::get<1>(info.param) ? "DirectoryGoes" : "Silently");
+                         });
 
 // The backend's directory goes and comes back, with another instance behind it.
 TEST_F(Lifecycle, DirectoryComesBack)

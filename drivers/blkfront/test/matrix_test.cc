@@ -50,13 +50,10 @@ struct Row {
     bool accepted = true;
 };
 
-// How a row is named in a test's output and its trace.
-std::string title(const Row &row)
+void PrintTo(const Row &row, std::ostream *out)
 {
-    std::string text;
     for (size_t i = 0; i < parameters.size(); ++i)
-        text += std::string(parameters[i].key) + "=" + row.values[i].value_or("(absent)") + " ";
-    return text;
+        *out << parameters[i].key << "=" << row.values[i].value_or("(absent)") << " ";
 }
 
 std::vector<Row> rows(bool with_bad)
@@ -170,7 +167,6 @@ protected:
 
 TEST_P(Matrix, ConnectsAndWorksOrRefuses)
 {
-    SCOPED_TRACE(title(GetParam()));
     offer();
     backend->start();
     if (!GetParam().accepted) {
@@ -190,8 +186,10 @@ TEST_P(Matrix, ConnectsAndWorksOrRefuses)
     detach();                              // the fixture looks for leaks
 }
 
-INSTANTIATE_TEST_SUITE_P(Good, Matrix, ::testing::ValuesIn(rows(false)));
-INSTANTIATE_TEST_SUITE_P(WithBad, Matrix, ::testing::ValuesIn(rows(true)));
+const auto row_name = [](const auto &info) { return "Row" + std::to_string(info.index); };
+
+INSTANTIATE_TEST_SUITE_P(Good, Matrix, ::testing::ValuesIn(rows(false)), row_name);
+INSTANTIATE_TEST_SUITE_P(WithBad, Matrix, ::testing::ValuesIn(rows(true)), row_name);
 
 } // namespace
 } // namespace blktest

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include <sim/names.hpp>
 #include <xen/abi.hpp>
 #include <xen/grant.hpp>
 
@@ -55,6 +56,12 @@ struct Key {
     std::optional<std::string> value;
     bool trusted;
 };
+
+void PrintTo(const Key &key, std::ostream *out)
+{
+    *out << (key.value ? "trusted=" + *key.value : "absent");
+}
+
 class TrustKey : public Trust, public ::testing::WithParamInterface<Key> {};
 
 TEST_P(TrustKey, Xsa403DecidesAboutNeighbours)
@@ -72,7 +79,7 @@ TEST_P(TrustKey, Xsa403DecidesAboutNeighbours)
 const Key keys[] = {
     {{}, true}, {"1", true}, {"2", true}, {"0", false}, {"", false}, {"yes", false}, {"-1", false},
 };
-INSTANTIATE_TEST_SUITE_P(All, TrustKey, ::testing::ValuesIn(keys));
+INSTANTIATE_TEST_SUITE_P(All, TrustKey, ::testing::ValuesIn(keys), sim::PrintedName());
 
 TEST_F(Trust, Xsa403KernelTrustsNobody)
 {

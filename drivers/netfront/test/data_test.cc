@@ -234,7 +234,9 @@ TEST_P(Trusted, Xsa403NeighboursOfPacketsStayPrivate)
     EXPECT_EQ(sim::leaked(), "");
 }
 
-INSTANTIATE_TEST_SUITE_P(Key, Trusted, testing::Values("", "0", "1", "x"));
+INSTANTIATE_TEST_SUITE_P(Key, Trusted, testing::Values("", "0", "1", "x"), [](const auto &info) {
+    return *info.param == 0 ? std::string("absent") : std::string("is_") + info.param;
+});
 
 TEST_F(Data, BackendsErrorsAreCounted)
 {

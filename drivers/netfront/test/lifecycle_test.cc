@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 // The network frontend in xenstore: negotiation, bad keys, close, reconnect, detach, and a backend
 // that vanishes at any point.
+#include <sim/names.hpp>
 #include <xen/grant.hpp>
 
 #include "fixture.hpp"
@@ -299,7 +300,8 @@ TEST_P(Vanishing, LeavesNonsense)
     expect_reconnect();
 }
 
-INSTANTIATE_TEST_SUITE_P(States, Vanishing, testing::Values(1, 2, 3, 4, 5, 6, 7, 8));
+INSTANTIATE_TEST_SUITE_P(States, Vanishing, testing::Values(1, 2, 3, 4, 5, 6, 7, 8),
+                         sim::PrintedName());
 
 // ---- nothing is left over when something is missing ----
 
