@@ -127,6 +127,7 @@ Result<uint64_t> parse_number(const char *text, size_t length, uint64_t max)
 
 Error parse_error(const char *payload, uint32_t length)
 {
+    // EQUOTA is what oxenstored calls ENOSPC.
     static constexpr struct {
         char name[8];
         Error error;
@@ -138,6 +139,7 @@ Error parse_error(const char *payload, uint32_t length)
         {"EEXIST", Error::exists},
         {"ENOMEM", Error::no_memory},
         {"ENOSPC", Error::no_space},
+        {"EQUOTA", Error::no_space},
         {"E2BIG", Error::too_big},
         {"EPERM", Error::perm},
         {"EBUSY", Error::busy},

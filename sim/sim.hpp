@@ -17,6 +17,10 @@
 
 #include <gtest/gtest.h>
 
+namespace xen::xenstore {
+enum class Message : uint32_t;
+}
+
 namespace sim {
 
 constexpr uint16_t guest_domid = 5;
@@ -112,6 +116,11 @@ unsigned watch(const std::string &path, std::function<void(const std::string &)>
 void unwatch(unsigned id);
 unsigned guest_watches(); // registered by the guest
 unsigned requests();      // made by the guest since boot()
+
+// Asked about each request of the guest's and its first word, mostly a path. What it returns is the
+// error ("EQUOTA", "EACCES") with which the request fails without effect; null: it goes on.
+using Judge = std::function<const char *(xen::xenstore::Message request, const std::string &path)>;
+void refuse(Judge judge);
 
 // Misbehaviour. Each reply or event passes the filter as raw bytes (header and payload), which may
 // change, lengthen or drop (clear) it.

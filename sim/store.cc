@@ -33,6 +33,7 @@ uint64_t generation;
 std::map<uint32_t, Transaction> transactions;
 uint32_t next_transaction;
 unsigned commits_to_fail;
+store::Judge refusing;
 std::map<unsigned, HostWatch> host_watches;
 unsigned next_watch;
 std::deque<std::pair<unsigned, std::string>> host_events;
@@ -219,6 +220,7 @@ void boot_store()
     transactions.clear();
     next_transaction = 1;
     commits_to_fail = 0;
+    refusing = {};
     host_watches.clear();
     host_events.clear();
     guest_watch_list.clear();
@@ -253,6 +255,8 @@ std::vector<uint8_t> guest_request(uint32_t type, uint32_t transaction,
     using xen::xenstore::Message;
     size_t at = 0;
     const std::string first = take_string(payload, at);
+    if (const char *error = refusing ? refusing(static_cast<Message>(type), first) : nullptr)
+        throw StoreError{error};
     switch (static_cast<Message>(type)) {
     case Message::directory: {
         const std::string path = absolute(first);
@@ -329,6 +333,7 @@ unsigned watch(const std::string &path, std::function<void(const std::string &)>
 void unwatch(unsigned id) { host_watches.erase(id); }
 unsigned guest_watches() { return static_cast<unsigned>(guest_watch_list.size()); }
 void fail_commits(unsigned count) { commits_to_fail = count; }
+void refuse(Judge judge) { refusing = std::move(judge); }
 
 } // namespace store
 

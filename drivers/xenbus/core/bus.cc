@@ -134,7 +134,7 @@ Result<Backend> read_backend(const char *nodename)
 bool is_answer(Error error)
 {
     return error == Error::no_entry || error == Error::invalid || error == Error::too_big ||
-           error == Error::access;
+           error == Error::access || error == Error::perm;
 }
 
 // What the backend's directory says. Errors other than no_entry: there was no answer.
@@ -219,7 +219,8 @@ Status start(Device &device, const char *type, uint32_t id, const Backend &backe
     device.state_watch.changed = backend_state_changed;
     device.state_watch.context = &device;
     if (const Status watched = xenstore::watch(device.state_watch); !watched.ok()) {
-        incomplete |= !is_answer(watched.error());
+        // A full quota (no_space) has room when another device goes, which makes a scan anyway.
+        incomplete |= !is_answer(watched.error()) && watched.error() != Error::no_space;
         return watched;
     }
     const int rc = xenbus_port_add(&device, device.nodename, device.type, id, device.backend.path,

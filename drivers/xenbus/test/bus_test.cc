@@ -5,8 +5,11 @@
 
 #include <cerrno>
 
+#include <xenstore_wire.hpp>
+
 namespace {
 
+using xen::xenstore::Message;
 using Bus = BusTest;
 using Disk = DiskTest;
 
@@ -232,16 +235,42 @@ TEST_F(Bus, ScansAgainWhereThereWasNoAnswer)
     EXPECT_FALSE(kernel_.scan_kicked_later);
 }
 
+// A scan is made anyway when another device goes, which is what makes room for a watch.
+TEST_F(Bus, DoesNotScanAgainForAWatchBeyondTheQuota)
+{
+    start();
+    for (const std::string error : {"EQUOTA", "ENOSPC", "E2BIG", "EPERM", "EACCES"}) {
+        sim::store::refuse([&error](Message request, const std::string &) {
+            return request == Message::watch ? error.c_str() : nullptr;
+        });
+        plug("vbd", "51713", 4);
+        kernel_.run();
+        EXPECT_EQ(kernel_.present_count(), 0u) << error;
+        EXPECT_FALSE(kernel_.scan_kicked_later) << error;
+        sim::store::refuse({});
+        plug("vif", "0");
+        kernel_.run();
+        EXPECT_EQ(kernel_.present_count(), 2u) << error;
+        unplug("vif", "0");
+        unplug("vbd", "51713");
+        kernel_.run();
+    }
+}
+
 // That is an answer: it stays the same until somebody writes.
 TEST_F(Disk, IsNotAskedForAgainWhereNobodyMayLook)
 {
-    fail_reads("EACCES");
-    set_state("5");
-    EXPECT_EQ(states(), (States{4, 0}));
-    EXPECT_TRUE(kernel_.kicked_later.empty());
-    fail_reads("");
+    for (const std::string error : {"EACCES", "EPERM"}) {
+        fail_reads(error);
+        set_state("5");
+        EXPECT_EQ(states().back(), 0u) << error;
+        EXPECT_TRUE(kernel_.kicked_later.empty()) << error;
+        fail_reads("");
+        set_state("4");
+    }
+    EXPECT_EQ(states(), (States{4, 0, 4, 0, 4}));
     set_state(std::string(2000, '4'));
-    EXPECT_EQ(states(), (States{4, 0}));
+    EXPECT_EQ(states().back(), 0u);
     EXPECT_TRUE(kernel_.kicked_later.empty());
 }
 
