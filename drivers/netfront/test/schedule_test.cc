@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// The interface under fault schedules (sim/schedule.hpp): packets both ways with a backend that
-// does one or two things wrong, then with an honest one. Until something is wrong the packets are
-// intact; at any time the backend sees no byte that is not a packet's; packets pass again.
+// The interface under fault schedules (sim/schedule.hpp): packets both ways with a backend or an
+// xenstored that does one or two things wrong, then with honest ones. Until something is wrong the
+// packets are intact; at any time the backend sees no byte that is not a packet's; packets pass
+// again.
+#include <iterator>
+
 #include <xen/grant.hpp>
 
 #include <sim/access.hpp>
@@ -15,7 +18,12 @@ namespace {
 const std::vector<sim::ActionRule> anytime = {
     {"vanish", {}}, {"storm", {100}}, {"become", {1, 2, 3, 5, 6, 9}}};
 
+// What a request to xenstore is refused with.
+constexpr const char *errors[] = {"EACCES", "EQUOTA", "ENOMEM"};
+
 const sim::Vocabulary words = {
+    // The connection's requests to xenstore: reads, keys, states.
+    {"request", {1, 2, 3, 4, 5, 6, 10, 14}, {{"refuse", {0, 1, 2}}}},
     // Before the packet of this number, either way.
     {"packet", {1, 3, 6}, anytime},
     // The page of this transmit request stays mapped.
@@ -33,8 +41,9 @@ const sim::Vocabulary words = {
       {"status", {0, 1, 13, 4097, 0x7fff, 0x8000, 0xffff}},
       {"flags", {1, 2, 4, 8, 16, 0x8000}},
       {"skip", {}}}},
-    // Right after the frontend loaded from a ring: what it loaded changes.
-    {"read", {1, 2, 3, 5, 8, 13, 21}, {{"xor", {0x01, 0xff}}}},
+    // Right after the frontend loaded from a ring: what it loaded changes, the page of the last
+    // transmit request is mapped, or the backend goes.
+    {"read", {1, 2, 3, 5, 8, 13, 21}, {{"xor", {0x01, 0xff}}, {"hold", {}}, {"vanish", {}}}},
 };
 
 class Run : public NetFrontTest {
@@ -44,18 +53,53 @@ public:
     void go()
     {
         SetUp();
-        connect();
-        if (!HasFailure()) {
+        try_to_connect();
+        sim::store::refuse({});
+        EXPECT_NE(link, refused_);
+        if (link)
             meet_the_hostile();
-            EXPECT_LE(sim::complaints().size(), faults_);
+        else
+            expect_given_up();
+        EXPECT_LE(sim::complaints().size(), faults_);
+        if (device != nullptr) {
             backend->serve_tx = true;
             expect_reconnect();
+        }
+        if (faults_ == 1) {
+            EXPECT_EQ(script_.left(), 0u) << "nothing ever comes to this fault";
         }
         TearDown();
     }
 
 private:
     void TestBody() override {}
+
+    void try_to_connect()
+    {
+        sim::store::refuse([this](xen::xenstore::Message, const std::string &) {
+            const char *error = nullptr;
+            script_.happens("request", [&](const sim::Fault &fault) {
+                error = errors[*fault.value % std::size(errors)];
+            });
+            refused_ |= error != nullptr;
+            return error;
+        });
+        prepare();
+        (void)probe();
+        settle();
+    }
+
+    // Nothing is left of it, it does not try again by itself, and no backend can link it up.
+    void expect_given_up()
+    {
+        expect_nothing_held();
+        if (device != nullptr && faults_ == 1) {
+            EXPECT_EQ(front_state(), "6");
+        }
+        backend->set_state(4);
+        settle();
+        EXPECT_FALSE(link);
+    }
 
     void meet_the_hostile()
     {
@@ -107,6 +151,7 @@ private:
                 EXPECT_EQ(backend->fetch(request), expected);
                 ++fetched_;
             }
+            last_grant_ = request.grant;
             script_.happens("grant", [&](const sim::Fault &) {
                 lied_ = true;
                 backend->peer.map(request.grant, false);
@@ -159,22 +204,34 @@ private:
 
     void loaded(const void *address, size_t size)
     {
+        if (!backend->connected())
+            return;
         const auto *byte = static_cast<const uint8_t *>(address);
         for (auto *ring : {reinterpret_cast<uint8_t *>(&backend->tx.shared()),
                            reinterpret_cast<uint8_t *>(&backend->rx.shared())}) {
             const auto *guest = static_cast<const uint8_t *>(sim::guest_view(ring));
-            if (!backend->connected() || byte < guest || byte + size > guest + 4096)
+            if (byte < guest || byte + size > guest + 4096)
                 continue;
-            script_.happens("read", [&](const sim::Fault &fault) {
+            const sim::Script::Act misbehave = [&](const sim::Fault &fault) {
                 lied_ = true;
-                ring[byte - guest] ^= static_cast<uint8_t>(*fault.value);
-            });
+                if (!backend->connected())
+                    return;
+                if (fault.action == "xor")
+                    ring[byte - guest] ^= static_cast<uint8_t>(*fault.value);
+                else if (fault.action == "hold")
+                    backend->peer.map(last_grant_, false);
+                else
+                    backend->disconnect();
+            };
+            return script_.happens("read", misbehave);
         }
     }
 
     size_t faults_;
     sim::Script script_;
     bool lied_ = false;
+    bool refused_ = false;    // a request to xenstore
+    uint32_t last_grant_ = 0; // of a transmit request
     unsigned fetched_ = 0;
 };
 
