@@ -132,18 +132,12 @@ Error parse_error(const char *payload, uint32_t length)
         char name[8];
         Error error;
     } names[] = {
-        {"ENOENT", Error::no_entry},
-        {"EAGAIN", Error::again},
-        {"EACCES", Error::access},
-        {"EINVAL", Error::invalid},
-        {"EEXIST", Error::exists},
-        {"ENOMEM", Error::no_memory},
-        {"ENOSPC", Error::no_space},
-        {"EQUOTA", Error::no_space},
-        {"E2BIG", Error::too_big},
-        {"EPERM", Error::perm},
-        {"EBUSY", Error::busy},
-        {"ENOSYS", Error::not_implemented},
+        {"ENOENT", Error::no_entry}, {"EAGAIN", Error::again},
+        {"EACCES", Error::access},   {"EINVAL", Error::invalid},
+        {"EEXIST", Error::exists},   {"ENOMEM", Error::no_memory},
+        {"ENOSPC", Error::no_space}, {"EQUOTA", Error::no_space},
+        {"E2BIG", Error::too_big},   {"EPERM", Error::perm},
+        {"EBUSY", Error::busy},      {"ENOSYS", Error::not_implemented},
     };
     if (length > 0 && payload[length - 1] == 0) {
         for (const auto &known : names) {
