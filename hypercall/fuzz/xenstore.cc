@@ -24,6 +24,7 @@ public:
     {
         SetUp();
         sim::set_idle_time(100'000'000); // a silence is soon over
+        store::forgive_bad_requests();
         store::write("/a", "value");
         store::write("/a/b", "below");
         store::filter_replies([&](Bytes &message) { spoil(script, message); });
