@@ -49,7 +49,7 @@ check: deps ## The host tests alone: the cores and the lab itself
 
 test: deps ## Everything that tests; the last line counts
 	@$(LAB) settings
-	@$(MAKE) --no-print-directory $(GUEST_KERNEL) guests backends
+	@$(MAKE) --no-print-directory -j2 $(GUEST_KERNEL) images guests backends
 	@$(LAB) images test
 
 regress: deps ## The scenarios that match T=pattern
