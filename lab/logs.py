@@ -64,7 +64,8 @@ class LogWatch:
                   for name, text in zip(parts[1::2], parts[0::2])}
         if not {"xen", "dom0", "domains"} <= result.keys():
             raise LabError("dom0 did not give all of its logs")
-        self.census = leaks.parse(result["xen"], result.pop("domains"))
+        self.census = leaks.parse(result["xen"], result.pop("domains"),
+                                  leaks.disks_keep_grants(self.dom0))
         result["xen"] = leaks.strip(result["xen"])
         return result
 

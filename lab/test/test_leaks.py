@@ -22,14 +22,14 @@ TO_GUEST = "(XEN)       34 [0/0/  -   ]: s=3 n=0 x=0 d={0} p=1\n"
 
 
 def census(domid=GUEST, pin="0x00000001", ports=1, free=1000, maptrack=0, dom0=1048576,
-           persistent=0, name="xendemo"):
+           persistent=False, name="xendemo"):
     log = "(XEN) gnttab_usage_print_all [ key 'g' pressed\n" + GRANTS.format(domid, pin, maptrack) + \
         "(XEN) gnttab_usage_print_all ] done\n(XEN) 'e' pressed -> dumping event-channel info\n" + \
         PORTS.format(TO_GUEST.format(domid) * ports, domid) + \
         f"(XEN) heap[node=0][zone=0] -> {free} pages\n(XEN) heap[node=0][zone=1] -> 5 pages\n"
     domains = f"Name ID Mem\nDomain-0 0 1024 2 r----- 1.0\n{name} {domid} 256 2 -b---- 1.0\n" \
-              f"{dom0}\n{persistent}\n"
-    return leaks.parse("(XEN) before\n" + log + "(XEN) after\n", domains)
+              f"{dom0}\n"
+    return leaks.parse("(XEN) before\n" + log + "(XEN) after\n", domains, lambda: persistent)
 
 
 def found(*arguments, **changes):
@@ -57,10 +57,10 @@ def test_key_that_somebody_else_pressed():
 
 
 def test_log_without_a_census():
-    assert leaks.parse("(XEN) one\n", "1\n0\n") is None
+    assert leaks.parse("(XEN) one\n", "1\n", None) is None
     block = "(XEN) gnttab_usage_print_all [ key 'g' pressed\n(XEN) heap[node=0][zone=0] -> 1 pages\n"
-    assert leaks.parse(block, "1\n0\n") is not None
-    assert all(leaks.parse(block, bad) is None for bad in ("", "0\n", "1\nno such file\n"))
+    assert leaks.parse(block, "1\n", None) is not None
+    assert all(leaks.parse(block, bad, None) is None for bad in ("", "1", "1\nno such file\n"))
     assert leaks.LeakWatch(None, census()).check(None)
 
 
@@ -103,7 +103,7 @@ def test_end_of_a_connection_to_a_dead_domain():
 
 
 def test_persistent_grants_stay_mapped():
-    assert not found(pin="0x000000ff", persistent=1)
+    assert not found(pin="0x000000ff", persistent=True)
 
 
 class Later:
