@@ -251,9 +251,9 @@ void Device::add_sources(std::vector<pollfd> &sources)
 
 int Device::patience() const
 {
-    if ((storm_ && storm_->rate == 0) || (mutate_ && connected_))
-        return 0;
-    return storm_ ? 1 : wait_ ? 20 : 1000;
+    if (storm_) // an emulated machine that is never idle has a slow clock
+        return storm_->rate > 0 ? 1 : 0;
+    return mutate_ && connected_ ? 0 : wait_ ? 20 : 1000;
 }
 
 void Device::work()

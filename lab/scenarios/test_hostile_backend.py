@@ -7,12 +7,12 @@ on where the protocol has room for that; the root disk and the other interface w
 device was detached and attached again to an honest backend, it works.
 """
 
-import os
 import re
 
 import pytest
 
 from lab.backends import Backend
+from lab.record import RECORDER
 
 DISK = "xvdn"
 DISK_NODE = "device/vbd/51920"
@@ -133,7 +133,7 @@ def honest_device(world, devices, kind):
         device.backend.attach()
         device.check_it_works()
         # What it holds from here on belongs to it.
-        world.leaks.check(world.leaks.take(), set(world.guests))
+        world.leaks.check(world.leaks.take(), set(world.guests), seconds=0)
     yield device
 
 
@@ -298,32 +298,34 @@ def test_backend_dies_and_another_goes_on(request, world, kind):
     device.check_it_works()
 
 
-def uptime(machine):
+def uptime(machine, before=":"):
     # A line of the kernel's may follow on the same line of the console.
-    return float(re.search(r"\d+\.\d\d", machine.run("cat /proc/uptime").out)[0])
+    return float(re.search(r"\d+\.\d\d", machine.run(f"{before}; cat /proc/uptime").out)[0])
 
 
-# More events than these only make the emulated machine slower than its own clock.
-STORM_SECONDS, STORM_RATE = 60, 5000
+# At first as many events as dom0 can send. An emulated machine that is never idle has a slow clock:
+# hence no more than so many a second afterwards, and a pause in each round.
+BURST_SECONDS, STORM_SECONDS, STORM_RATE, PAUSE = 2, 60, 1000, "sleep 2"
 LIES = {"blk": [["at response every status=-1"], ["hold on"], ["silent on"],
                 ["silent off", "at response 1 id=0xffffffff"], ["mutate on"], ["producer +100"]],
         "net": [["at rx every size=13"], ["hold on"], ["silent on"],
                 ["silent off", "at tx 1 id=0xffff"], ["mutate on"], ["producer rx +300"]]}
 
 
-@pytest.mark.skipif(not os.environ.get("SOAK"), reason="a quarter of an hour: make regress T=storm SOAK=1")
-@pytest.mark.limit(1500)
+@pytest.mark.limit(600)
 @pytest.mark.advisory("XSA-332", "XSA-391", "XSA-396")
 def test_storm_of_events_and_lies(world, dom0, disk, net):
-    """For 60 s both devices get 5,000 events a second and all kinds of lies. A command on
-    the console answers within 2 s of the guest's time, the root disk and the other interface work."""
+    """For 60 s both devices get events without end and all kinds of lies. A command on the
+    console answers within 2 s of the guest's time, the root disk and the other interface work."""
     both = {"blk": disk, "net": net}
     for device in both.values():
-        device.backend.ask(f"storm {STORM_SECONDS} {STORM_RATE}")
+        device.backend.ask(f"storm {BURST_SECONDS}")
     start, slowest, rounds = uptime(dom0), 0.0, 0
-    while uptime(dom0) - start < STORM_SECONDS - 2:
+    while uptime(dom0, PAUSE if rounds else ":") - start < STORM_SECONDS:
         for kind, device in both.items():
             state = device.backend.show()
+            if not state["storm"]:
+                device.backend.ask(f"storm {STORM_SECONDS} {STORM_RATE}")
             if state["frontend"] != 4:  # broken: serve it again, to lie again
                 device.backend.ask("hold off", "reopen")
             device.backend.try_ask(*LIES[kind][rounds % len(LIES[kind])])
@@ -333,8 +335,8 @@ def test_storm_of_events_and_lies(world, dom0, disk, net):
         assert "others are well" in disk.guest.run(disk.others, timeout=60).out
         rounds += 1
     sent = {kind: device.backend.show()["storm_sent"] for kind, device in both.items()}
-    print(f"{rounds} rounds, events sent: {sent}, slowest answer: {slowest:.2f} s of guest time")
+    RECORDER.note(f"{rounds} rounds, events sent: {sent}, slowest answer {slowest:.2f} s of guest time")
     for device in both.values():
         device.renew()
     assert slowest < 2, f"a command on the console took {slowest:.2f} s of the guest's time"
-    assert all(number > 100000 for number in sent.values()), sent
+    assert all(number > STORM_SECONDS * STORM_RATE / 2 for number in sent.values()), sent
