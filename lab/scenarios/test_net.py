@@ -7,7 +7,7 @@ import pytest
 
 from lab.world import SECOND
 
-MAKE = "head -c 32M /dev/urandom > /tmp/sent; sha256sum < /tmp/sent"
+MAKE = "head -c 8M /dev/urandom > /tmp/sent; sha256sum < /tmp/sent"
 PORTS = itertools.count(5001)  # A port that was closed lately cannot be listened on again.
 
 
@@ -17,7 +17,7 @@ def ping(machine, address):
 
 
 def transfer(sender, receiver, address):
-    """Sends 32 MiB over TCP; both are a Guest or a Dom0."""
+    """Sends 8 MiB over TCP; both are a Guest or a Dom0."""
     sent = sender.run(MAKE, timeout=90).out.split()[0]
     port = next(PORTS)
     receiver.run(f"(nc -l -p {port} > /tmp/received) >/dev/null 2>&1 </dev/null & "
