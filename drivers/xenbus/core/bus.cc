@@ -41,6 +41,7 @@ struct xenbus_core_device {
     Atomic<uint32_t> gone; // the scan: the directory is not there any more
     Atomic<uint32_t> life = starting;
     Atomic<uint32_t> ready;
+    Atomic<uint32_t> rewritten; // the backend's state, since it was delivered; perhaps as it was
     unsigned delivered = nothing_delivered; // under the kernel's lock
     // the scan's
     bool seen = false;
@@ -166,7 +167,9 @@ Result<bool> is_finished(const Device &device, const Result<XenbusState> &state)
 
 void backend_state_changed(void *context, const char *)
 {
-    xenbus_port_kick(static_cast<Device *>(context));
+    auto *device = static_cast<Device *>(context);
+    device->rewritten.store(1);
+    xenbus_port_kick(device);
 }
 
 // Most of what happens in the directory are the drivers' own keys: only directories and the keys
@@ -367,10 +370,14 @@ extern "C" void xenbus_core_step(xenbus_core_device *device)
         return;
     }
     const unsigned now = state.ok() ? static_cast<unsigned>(state.value()) : 0;
+    const bool connected = now == static_cast<unsigned>(XenbusState::connected);
     xenbus_port_lock(device);
-    if (device->delivered != now && xenbus_port_deliver(device, now) == 0) {
+    // A backend writes Connected again to say that the device has changed. What it wrote by now,
+    // the driver will see; what it writes later makes another step.
+    const bool again = device->rewritten.exchange(0) && connected;
+    if ((device->delivered != now || again) && xenbus_port_deliver(device, now) == 0) {
         device->delivered = now;
-        if (now == static_cast<unsigned>(XenbusState::connected))
+        if (connected)
             device->ready.store(1);
     }
     xenbus_port_unlock(device);

@@ -75,7 +75,9 @@ void xenbus_port_remove(struct xenbus_core_device *device);
 void xenbus_port_lock(struct xenbus_core_device *device);
 void xenbus_port_unlock(struct xenbus_core_device *device);
 
-/* Tells the driver its backend's state, under the lock. 0, or -ENODEV: there is no driver. Sleeps. */
+/* Tells the driver its backend's state, under the lock: each that differs from the one before, and
+ * Connected whenever it was written again, or may have been. 0, or -ENODEV: there is no driver.
+ * Sleeps. */
 int xenbus_port_deliver(struct xenbus_core_device *device, unsigned state);
 
 /* Have xenbus_core_step(device), or xenbus_core_scan(), called soon; calls may be merged. */

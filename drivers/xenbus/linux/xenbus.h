@@ -28,13 +28,14 @@ struct xenbus_driver {
 	void (*remove)(struct xenbus_device *dev);
 
 	/*
-	 * Called after probe with the backend's XenbusState, then when it changes; never twice at
-	 * once for a device. May sleep. When it returns from Connected (4), the device counts as
-	 * ready, and the boot goes on.
+	 * Called after probe with the backend's XenbusState, then when it changes, and when a
+	 * backend writes Connected (4) again, as it does when the device has changed; never twice at
+	 * once for a device. May sleep. When it returns from Connected, the device counts as ready,
+	 * and the boot goes on.
 	 */
 	void (*backend_changed)(struct xenbus_device *dev, unsigned int state);
 
-	struct device_driver driver;	/* .name is enough */
+	struct device_driver driver;	/* .name and .owner are enough */
 };
 
 /* -ENODEV where there is no xenstore. */

@@ -70,9 +70,33 @@ TEST_F(Bus, TakesManyDevices)
 
 TEST_F(Disk, DeliversEachChangeOnce)
 {
-    for (const char *state : {"2", "2", "4", "4", "5"})
+    for (const char *state : {"2", "2", "4", "5", "5"})
         set_state(state);
     EXPECT_EQ(states(), (States{4, 2, 4, 5}));
+}
+
+// That is how a backend says that the device has changed.
+TEST_F(Disk, DeliversEachRewriteOfConnected)
+{
+    set_state("4");
+    set_state("4");
+    EXPECT_EQ(states(), (States{4, 4, 4}));
+    xenbus_core_step(core()); // a look without an event
+    EXPECT_EQ(states(), (States{4, 4, 4}));
+    set_state("5");
+    set_state("4");
+    EXPECT_EQ(states(), (States{4, 4, 4, 5, 4}));
+}
+
+// What is written before the driver is told, it will see; what is written later, it is told again.
+TEST_F(Disk, LosesNoRewriteToADeliveryThatRuns)
+{
+    kernel_.on_deliver = [this, writes = 2](unsigned) mutable {
+        if (writes-- > 0)
+            sim::store::write(back_ + "/state", "4");
+    };
+    set_state("4");
+    EXPECT_EQ(states(), (States{4, 4, 4, 4}));
 }
 
 TEST_F(Disk, IsReadyOnceConnectedWasDelivered)
@@ -173,7 +197,7 @@ TEST_F(Disk, StaysWhileXenstoredIsSilent)
     EXPECT_TRUE(kernel_.scan_kicked_later); // to be repeated
     sim::store::answer(true);
     kernel_.run();
-    EXPECT_EQ(states(), States{4});
+    EXPECT_EQ(states(), (States{4, 4})); // what happened meanwhile, nobody knows
 }
 
 // An xenstored in trouble says nothing about the backend.

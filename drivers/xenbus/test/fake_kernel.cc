@@ -205,6 +205,8 @@ int xenbus_port_deliver(xenbus_core_device *device, unsigned state)
     if (!fake.bound)
         return -ENODEV;
     fake.states.push_back(state);
+    if (kernel->on_deliver)
+        kernel->on_deliver(state);
     return 0;
 }
 

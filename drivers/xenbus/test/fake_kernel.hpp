@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -27,6 +28,7 @@ class FakeKernel {
 public:
     std::map<xenbus_core_device *, FakeDevice> devices;
     std::set<std::string> drivers{"vbd", "vif"}; // types that find a driver
+    std::function<void(unsigned)> on_deliver;    // the driver is told of a state
     int add_result = 0;
     bool out_of_memory = false;
     unsigned scans = 0, controls = 0, added = 0, removed = 0;
