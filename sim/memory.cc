@@ -3,6 +3,7 @@
 // address (and an end) of its own, and the grant table as Xen sees it. Freed pages and the gaps
 // between pages are poisoned: the address sanitizer reports who touches them. (mprotect() says it
 // without a sanitizer, but costs a third of the tests' time, and only coverage is built without.)
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <map>
@@ -23,7 +24,7 @@ namespace sim {
 namespace {
 
 constexpr size_t page_size = xen::page_size;
-constexpr unsigned arena_pages = 16384; // every other one is a gap
+constexpr unsigned arena_pages = 16384; // with gaps between what is in use
 constexpr uint64_t first_frame = 0x40000;
 constexpr unsigned scramble = 0x2a5; // neighbours in memory are not neighbours in the machine
 
@@ -325,7 +326,7 @@ bool Peer::write(uint32_t reference, unsigned offset, const void *from, unsigned
 
 extern "C" {
 
-void *xen_port_page_alloc(void)
+void *xen_port_pages_alloc(unsigned count)
 {
     sim::internal::must_be_able_to_sleep(__func__);
     if (sim::failing_alloc && (*sim::failing_alloc)-- == 0) {
@@ -333,17 +334,26 @@ void *xen_port_page_alloc(void)
         return nullptr;
     }
     sim::Arena &arena = sim::arena();
-    for (unsigned tries = 0; tries < sim::arena_pages / 2; ++tries) {
-        const unsigned index = arena.next;
-        arena.next = (arena.next + 2) % sim::arena_pages;
-        if (arena.used[index])
+    for (unsigned tries = 0; tries < sim::arena_pages; ++tries) {
+        const unsigned index = arena.next + 1; // and a gap before it
+        if (index + count >= sim::arena_pages) {
+            arena.next = 0;
             continue;
-        uint8_t *page = arena.base + index * sim::page_size;
-        arena.used[index] = true;
-        ++arena.count;
-        sim::internal::unpoison(page);
-        std::memset(page, 0, sim::page_size);
-        return page;
+        }
+        const auto run = arena.used.begin() + arena.next;
+        if (std::find(run, run + count + 2, true) != run + count + 2) {
+            ++arena.next;
+            continue;
+        }
+        arena.next = index + count;
+        arena.count += count;
+        uint8_t *pages = arena.base + index * sim::page_size;
+        for (unsigned i = 0; i < count; ++i) {
+            arena.used[index + i] = true;
+            sim::internal::unpoison(pages + i * sim::page_size);
+        }
+        std::memset(pages, 0, count * sim::page_size);
+        return pages;
     }
     return nullptr;
 }

@@ -185,7 +185,7 @@ long xen_hypercall(unsigned long, unsigned long, unsigned long, unsigned long, u
 
 extern "C" {
 
-void *xen_port_page_alloc(void) { return nullptr; }
+void *xen_port_pages_alloc(unsigned) { return nullptr; }
 void xen_port_page_free(void *) {}
 uint64_t xen_port_frame(const void *) { return 0; }
 void xen_port_log(int, const char *line) { std::fprintf(stderr, "guest: %s\n", line); }

@@ -49,10 +49,10 @@ void guest::memory_init(const abi::StartInfo &info, uint64_t free_start)
     }
 }
 
-void *xen_port_page_alloc()
+void *xen_port_pages_alloc(unsigned count)
 {
     FreePage *page = free_pages;
-    if (!page)
+    if (!page || count != 1) // nobody here needs several in a row
         return nullptr;
     free_pages = page->next;
     __builtin_memset(page, 0, page_size);

@@ -26,16 +26,37 @@ void blkfront_backend_changed(blkfront *disk, unsigned state)
 
 void blkfront_work(blkfront *disk) { disk->disk.work(); }
 
+void blkfront_expire(blkfront *disk, blkfront_result result) { disk->disk.expire(result); }
+
 void blkfront_users_left(blkfront *disk) { disk->disk.users_left(); }
 
-int blkfront_submit(blkfront *disk, const blkfront_request *request)
+int blkfront_submit(blkfront *disk, blkfront_request *request)
 {
-    return xen::to_errno(disk->disk.queue().submit(*request).error());
+    xen::blk::Queue &queue = disk->disk.queue(request->queue, request->polled);
+    return xen::to_errno(queue.submit(*request).error());
 }
 
-void blkfront_retry_held(blkfront *disk) { disk->disk.queue().retry_held(); }
+void blkfront_commit(blkfront *disk, uint16_t queue, bool polled)
+{
+    disk->disk.queue(queue, polled).commit();
+}
 
-unsigned blkfront_in_flight(const blkfront *disk) { return disk->disk.queue().in_flight(); }
+unsigned blkfront_poll(blkfront *disk, uint16_t queue, bool polled)
+{
+    return disk->disk.queue(queue, polled).poll();
+}
+
+void blkfront_retry_held(blkfront *disk) { disk->disk.retry_held(); }
+
+void blkfront_age(blkfront *disk) { disk->disk.age(); }
+
+unsigned blkfront_in_flight(const blkfront *disk) { return disk->disk.in_flight(); }
+
+bool blkfront_queue_statistics(const blkfront *disk, uint16_t queue,
+                               blkfront_statistics *statistics)
+{
+    return disk->disk.statistics(queue, *statistics);
+}
 
 void blkfront_detach(blkfront *disk) { disk->disk.detach(); }
 

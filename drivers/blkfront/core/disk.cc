@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// Connecting, reconnecting and closing a disk (public/io/blkif.h).
+// The states of a disk, and what is asked of it from outside (public/io/blkif.h, xenbus.h).
 #include "disk.hpp"
 
 #include <xen/format.hpp>
 
-#include "properties.hpp"
-
 namespace xen::blk {
 
 namespace {
-
-constexpr unsigned transaction_attempts = 100;
 
 Path copy(const char *text)
 {
@@ -21,8 +17,8 @@ Path copy(const char *text)
 } // namespace
 
 Disk::Disk(void *owner, const char *node, const char *backend, DomId backend_domain, uint32_t id)
-    : owner_(owner), node_(copy(node)), backend_(copy(backend)), backend_domain_(backend_domain),
-      id_(id), queue_(owner, node_.c_str())
+    : node_(copy(node)), backend_(copy(backend)), device_{owner, node_.c_str(), backend_domain,
+                                                          static_cast<uint16_t>(id)}
 {
 }
 
@@ -36,7 +32,7 @@ void Disk::backend_changed(XenbusState backend)
         return; // nothing new
     backend_state_ = backend;
     start_wanted_ = false;
-    queue_.retry_held();
+    retry_held();
     handle(backend);
 }
 
@@ -92,88 +88,21 @@ void Disk::restart()
     }
 }
 
-void Disk::offer()
-{
-    if (phase_ != Phase::waiting)
-        return;
-    Status status = queue_.open(backend_domain_, static_cast<uint16_t>(id_), trusted());
-    if (status.ok())
-        status = publish();
-    if (status.ok())
-        status = write_state(node_.c_str(), XenbusState::initialised);
-    if (!status.ok()) {
-        Line line;
-        line.text(node_.c_str()).text(": no ring, error ");
-        log_error(line.number(static_cast<unsigned>(status.error())));
-        return break_off();
-    }
-    phase_ = Phase::offered;
-}
-
-Status Disk::publish()
-{
-    Status status = Error::again;
-    for (unsigned i = 0; i < transaction_attempts && status.error() == Error::again; ++i)
-        status = publish_once();
-    return status;
-}
-
-Status Disk::publish_once()
-{
-    const Transaction t = TRY(xenstore::begin());
-    Status status =
-        xenstore::write_number(t, node_.c_str(), "ring-ref", queue_.ring_reference().value);
-    if (status.ok())
-        status = xenstore::write_number(t, node_.c_str(), "event-channel", queue_.port().value);
-    if (status.ok())
-        status = xenstore::write(t, node_.c_str(), "protocol", protocol_name);
-    if (status.ok())
-        return xenstore::commit(t);
-    xenstore::abort(t);
-    return status;
-}
-
-void Disk::connect()
-{
-    if (phase_ != Phase::offered)
-        return; // nothing new: resizing a connected disk is not supported
-    auto properties = read_properties(node_.c_str(), backend_.c_str());
-    if (!properties.ok())
-        return break_off();
-    const blkfront_geometry geometry = properties.take();
-    if (sector_size_ && sector_size_ != geometry.sector_size) {
-        Line line;
-        line.text(node_.c_str()).text(": refused, the backend's sector-size changed to ");
-        log_error(line.number(geometry.sector_size));
-        return break_off();
-    }
-    sector_size_ = geometry.sector_size;
-    if (!write_state(node_.c_str(), XenbusState::connected).ok())
-        return break_off();
-    phase_ = Phase::connected;
-    queue_.run(geometry);
-
-    Line line;
-    line.text(node_.c_str()).text(": ").number(geometry.sectors).text(" sectors of 512 bytes");
-    log_info(line.text(geometry.read_only ? ", read-only" : "")
-                 .text(geometry.flush ? ", cache flush" : ""));
-    paused_ = false;
-    blkfront_port_ready(owner_, &geometry);
-}
-
 void Disk::close(bool backend_answers)
 {
     switch (phase_) {
     case Phase::connected:
-        if (backend_answers && !online() && blkfront_port_in_use(owner_)) {
+        if (backend_answers && !online() && blkfront_port_in_use(device_.owner)) {
             close_wanted_ = true;
             write_state(node_.c_str(), XenbusState::closing).take();
             return;
         }
         pause(backend_answers);
         break;
-    case Phase::waiting:
     case Phase::offered:
+        refused_ = true;
+        break;
+    case Phase::waiting:
         break;
     case Phase::broken: // this side is done; the toolstack waits for it to say so
         write_state(node_.c_str(), XenbusState::closed).take();
@@ -187,29 +116,35 @@ void Disk::close(bool backend_answers)
 
 void Disk::shut()
 {
-    queue_.close(BLKFRONT_INTERRUPTED);
+    close_queues(BLKFRONT_INTERRUPTED);
     phase_ = Phase::closed;
     close_wanted_ = false;
     write_state(node_.c_str(), XenbusState::closed).take();
 }
 
 // After both sides closed: a backend that stays for another connection waits for this side to
-// start.
+// start. One that refused the last offer is not ready for the next, as Linux's is not while it
+// still reads or writes for an earlier connection: the two would go round as fast as they can.
 void Disk::reopen()
 {
-    if (phase_ == Phase::closed && online())
-        start_again();
+    if (phase_ != Phase::closed || !online())
+        return;
+    if (std::exchange(refused_, false)) {
+        start_wanted_ = true;
+        return blkfront_port_wake_later(device_.owner);
+    }
+    start_again();
 }
 
 // No ring before the backend has let go of all pages that it had of the last one: work() comes back
 // to it.
 bool Disk::start_again()
 {
-    if (queue_.held()) {
+    if (held()) {
         if (phase_ == Phase::closed) {
             Line line;
             line.text(node_.c_str()).text(": waiting, the backend's mapped requests are ");
-            log_warning(line.number(queue_.held()));
+            log_warning(line.number(held()));
         }
         start_wanted_ = true;
         return false;
@@ -224,29 +159,22 @@ void Disk::break_off()
 {
     phase_ = Phase::broken;
     close_wanted_ = false;
-    queue_.fail();
-    queue_.close(BLKFRONT_ERROR);
+    for (Queue &queue : queues_)
+        queue.fail();
+    close_queues(BLKFRONT_ERROR);
     write_state(node_.c_str(), XenbusState::closing).take();
     paused_ = false;
-    blkfront_port_failed(owner_);
+    blkfront_port_failed(device_.owner);
 }
 
 void Disk::pause(bool drain)
 {
-    queue_.pause();
+    for (Queue &queue : queues_)
+        queue.pause();
     if (paused_)
         return;
     paused_ = true;
-    blkfront_port_pause(owner_, drain);
-}
-
-// What does not say clearly that the backend is trusted says that it is not, except for silence.
-bool Disk::trusted() const
-{
-    if (!blkfront_port_trusts(owner_))
-        return false;
-    auto trusted = xenstore::read_number({}, node_.c_str(), "trusted");
-    return trusted.ok() ? trusted.value() != 0 : trusted.error() == Error::no_entry;
+    blkfront_port_pause(device_.owner, drain);
 }
 
 bool Disk::online() const
@@ -259,12 +187,28 @@ void Disk::work()
 {
     if (phase_ == Phase::detached)
         return;
-    if (queue_.broken() && phase_ != Phase::broken)
+    if (device_.broken.load() && phase_ != Phase::broken)
         break_off();
-    if (start_wanted_ && !queue_.held()) {
+    if (start_wanted_ && !held()) {
         start_wanted_ = false;
         handle(backend_state_);
     }
+}
+
+// A backend that is left, as opposed to one that is broken off, is told so, and may go on.
+void Disk::expire(blkfront_result result)
+{
+    if (phase_ != Phase::connected)
+        return;
+    Line line;
+    line.text(node_.c_str()).text(": requests take too long, ");
+    if (result == BLKFRONT_INTERRUPTED) {
+        log_warning(line.text("connecting anew"));
+        pause(false);
+        return shut();
+    }
+    log_error(line.text("given up"));
+    break_off();
 }
 
 void Disk::users_left()
@@ -276,13 +220,66 @@ void Disk::users_left()
 void Disk::detach()
 {
     phase_ = Phase::detached;
-    queue_.fail();
-    queue_.close(BLKFRONT_ERROR);
-    queue_.retry_held();
-    queue_.abandon_held();
+    for (Queue &queue : queues_)
+        queue.fail();
+    close_queues(BLKFRONT_ERROR);
+    retry_held();
+    for (Queue &queue : queues_)
+        queue.abandon_held();
     // A directory that is gone must not be made again by writing into it.
     if (read_state(node_.c_str()) != XenbusState::unknown)
         write_state(node_.c_str(), XenbusState::closed).take();
+}
+
+// ---- at any time ----
+
+Queue &Disk::queue(unsigned number, bool polled)
+{
+    const uint32_t counts = counts_.load();
+    const unsigned queues = counts & 0xffff;
+    const unsigned polled_queues = counts >> 16;
+    return queues_[polled && polled_queues ? queues + number % polled_queues : number % queues];
+}
+
+void Disk::retry_held()
+{
+    if (!held())
+        return;
+    for (Queue &queue : queues_)
+        queue.retry_held();
+    if (!held())
+        blkfront_port_wake(device_.owner); // a new start may wait for it
+}
+
+void Disk::age()
+{
+    for (Queue &queue : queues_)
+        queue.age();
+}
+
+unsigned Disk::held() const
+{
+    unsigned held = 0;
+    for (const Queue &queue : queues_)
+        held += queue.held();
+    return held;
+}
+
+unsigned Disk::in_flight() const
+{
+    unsigned in_flight = 0;
+    for (const Queue &queue : queues_)
+        in_flight += queue.in_flight();
+    return in_flight;
+}
+
+bool Disk::statistics(unsigned queue, blkfront_statistics &statistics) const
+{
+    const uint32_t counts = counts_.load();
+    if (queue >= (counts & 0xffff) + (counts >> 16))
+        return false;
+    statistics = queues_[queue].statistics();
+    return true;
 }
 
 } // namespace xen::blk

@@ -8,6 +8,7 @@
 #include <xen/xenstore.hpp>
 
 #include "blkfront_port.h"
+#include "properties.hpp"
 #include "queue.hpp"
 
 namespace xen::blk {
@@ -18,11 +19,16 @@ public:
 
     void backend_changed(XenbusState backend);
     void work();
+    void expire(blkfront_result result);
     void users_left();
     void detach();
 
-    Queue &queue() { return queue_; }
-    const Queue &queue() const { return queue_; }
+    // The queue that stands for this number of the kernel's.
+    Queue &queue(unsigned number, bool polled);
+    void retry_held();
+    void age();
+    unsigned in_flight() const;
+    bool statistics(unsigned queue, blkfront_statistics &statistics) const;
 
 private:
     // What the frontend's state in xenstore is, and then some.
@@ -35,33 +41,47 @@ private:
         detached,
     };
 
+    // disk.cc
     void handle(XenbusState backend);
     void restart();
     bool start_again();
     void shut();
-    void offer();
-    Status publish();
-    Status publish_once();
-    void connect();
     void close(bool backend_answers);
     void reopen();
     void break_off();
     void pause(bool drain);
     bool online() const;
-    bool trusted() const;
+    unsigned held() const;
 
-    void *owner_;
+    // connect.cc
+    void offer();
+    Status open_queues(const Layout &layout);
+    void close_queues(blkfront_result result);
+    Status publish();
+    Status publish_once();
+    Status publish_queue(Transaction t, unsigned index);
+    void connect();
+    Result<blkfront_geometry> agree();
+    bool sectors_fit(const blkfront_geometry &geometry);
+    void ready(const blkfront_geometry &geometry, const char *now);
+    void changed();
+
     Path node_;
     Path backend_;
-    DomId backend_domain_;
-    uint32_t id_;
+    Device device_;
     Phase phase_ = Phase::waiting;
     XenbusState backend_state_ = XenbusState::unknown;
     bool paused_ = true;        // the kernel submits nothing
     bool start_wanted_ = false; // by the backend, once it has let go of the last ring's pages
+    bool refused_ = false;      // the backend closed instead of connecting
     bool close_wanted_ = false; // by the backend, once nobody uses the disk any more
-    uint32_t sector_size_ = 0;  // of the first connection: must not change
-    Queue queue_;
+    blkfront_wishes wishes_{};
+    Layout layout_;
+    blkfront_geometry geometry_{}; // of the last connection
+    // How many queues there are, with interrupts in the lower half and then polled ones: in one
+    // word, because the kernel may submit meanwhile.
+    Atomic<uint32_t> counts_ = 1;
+    Queue queues_[BLKFRONT_MAX_QUEUES];
 };
 
 } // namespace xen::blk

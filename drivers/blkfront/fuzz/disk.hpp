@@ -16,12 +16,12 @@ protected:
     void TestBody() override {}
 
     // The fixture's own part of a run: before and after the script.
-    void begin();
+    void begin(fuzz::Script &script);
     void end();
 
     // Steps that a script is made of.
     void submit(fuzz::Script &script);
-    void take();                         // the backend notes the next request
+    void take(fuzz::Script &script);     // the backend notes the next request
     void answer(fuzz::Script &script);   // one of those, as it should be
     void lie(fuzz::Script &script);      // the same, changed
     void scribble(fuzz::Script &script); // anything into the ring page
@@ -37,14 +37,18 @@ protected:
 
 private:
     void completed(const blktest::Kernel::Completion &completion);
-    blktest::Request *taken(fuzz::Script &script);
+    struct Taken {
+        blktest::Request request;
+        unsigned queue;
+    };
+    Taken *taken(fuzz::Script &script);
     void vanish();
     void heal();
 
     fuzz::Race race_;
     static constexpr unsigned page_count = 4;
     std::vector<std::unique_ptr<blktest::Page>> pages_;
-    std::vector<blktest::Request> taken_;
+    std::vector<Taken> taken_;
     std::vector<uint8_t *> held_;
     std::set<uintptr_t> outstanding_;
     uintptr_t cookies_ = 0;

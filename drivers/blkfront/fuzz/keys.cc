@@ -9,7 +9,7 @@ class Keys : public blkfuzz::Disk {
 public:
     void play(fuzz::Script &script)
     {
-        begin();
+        begin(script);
         for (unsigned step = 0; !script.done() && step < fuzz::steps_max; ++step)
             this->step(script);
         end();
@@ -36,7 +36,7 @@ private:
             return trouble(script);
         case 10:
             submit(script);
-            return take();
+            return take(script);
         case 11:
             return answer(script);
         }

@@ -9,7 +9,7 @@ class Ring : public blkfuzz::Disk {
 public:
     void play(fuzz::Script &script)
     {
-        begin();
+        begin(script);
         backend->start();
         pump();
         for (unsigned i = 0; i < 2; ++i) // Initialised, Connected
@@ -35,7 +35,7 @@ private:
             return submit(script);
         case 3:
         case 4:
-            return take();
+            return take(script);
         case 5:
         case 6:
             return answer(script);

@@ -1,351 +1,167 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Disks that another domain serves, as Linux block devices: major 202, xvda and so on. All that
- * concerns the backend is the core's (core/blkfront_port.h); this is blk-mq, gendisk and the bus.
+ * concerns the backend is the core's (core/blkfront_port.h); the files beside this one are blk-mq
+ * (request.c), the gendisk (disk.c), and what can be seen of it (show.c). This is the module and
+ * the bus.
  */
-#include <linux/blk-mq.h>
-#include <linux/blkdev.h>
-#include <linux/completion.h>
-#include <linux/delay.h>
+#include <linux/crash_dump.h>
 #include <linux/init.h>
 #include <linux/list.h>
 #include <linux/major.h>
+#include <linux/module.h>
 #include <linux/moduleparam.h>
-#include <linux/mutex.h>
-#include <linux/scatterlist.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
-#include <linux/workqueue.h>
-#include <asm/xen/arch.h>
 #include <xen/xen.h>
-#include "../../xenbus/linux/xenbus.h"
-#include "../core/blkfront_port.h"
+#include "vbd.h"
 
-/* How long a backend may take for the partition scan, and to finish what is in flight. */
-#define SCAN_TIMEOUT	(10 * HZ)
-#define DRAIN_TIMEOUT	(5 * HZ)
-
-struct vbd {
-	struct xenbus_device *xdev;
-	struct blkfront *core;
-	struct mutex control;		/* one control function of the core at a time */
-	struct work_struct work;	/* those that other contexts ask for */
-	struct work_struct add_work;
-	struct completion added;	/* add_work ran */
-	struct gendisk *gd;		/* from the first connection on */
-	struct blk_mq_tag_set tags;
-	bool live;			/* device_add_disk() succeeded */
-	bool paused;
-	struct list_head list;
-	char name[16];
-	u32 first_minor;
-	u32 minors;
-};
-
-struct vbd_request {
-	enum blkfront_result result;
-	struct scatterlist sg[BLKFRONT_MAX_SEGMENTS];
-};
+/* How often pages whose grants persist are looked through for those that nobody uses. */
+#define AGE_INTERVAL	(30 * HZ)
 
 static LIST_HEAD(vbds);
 static DEFINE_MUTEX(vbds_lock);
-static struct workqueue_struct *vbd_wq;	/* memory may be waiting for a disk that reconnects */
+struct workqueue_struct *vbd_wq; /* memory may be waiting for a disk that reconnects */
+struct workqueue_struct *vbd_split_wq; /* or for a request that waits for that */
 
-/* ---- requests ---- */
+/* ---- parameters: those that upstream's driver has, by their names there ---- */
 
-/* How many segments; -EIO if one is not of whole sectors, which the limits exclude. */
-static int map_segments(struct request *rq, struct blkfront_segment *segments)
-{
-	struct vbd_request *vr = blk_mq_rq_to_pdu(rq);
-	struct scatterlist *sg;
-	int i, count;
+static unsigned int max_queues;
+module_param(max_queues, uint, 0644);
+MODULE_PARM_DESC(max_queues, "Queues of a disk, at most (0: one for each CPU)");
 
-	sg_init_table(vr->sg, ARRAY_SIZE(vr->sg));
-	count = blk_rq_map_sg(rq->q, rq, vr->sg);
-	for_each_sg(vr->sg, sg, count, i) {
-		if ((sg->offset | sg->length) & (SECTOR_SIZE - 1))
-			return -EIO;
-		segments[i].page = page_address(sg_page(sg));
-		segments[i].frame = xen_arch_page_to_frame(sg_page(sg));
-		segments[i].first_sector = sg->offset >> SECTOR_SHIFT;
-		segments[i].last_sector = ((sg->offset + sg->length) >> SECTOR_SHIFT) - 1;
-	}
-	return count;
-}
+static unsigned int poll_queues;
+module_param(poll_queues, uint, 0644);
+MODULE_PARM_DESC(poll_queues, "Queues of a disk for polled I/O, besides (default: 0)");
 
-static blk_status_t vbd_queue_rq(struct blk_mq_hw_ctx *hctx, const struct blk_mq_queue_data *bd)
-{
-	struct request *rq = bd->rq;
-	struct vbd *vbd = rq->q->queuedata;
-	struct blkfront_segment segments[BLKFRONT_MAX_SEGMENTS];
-	struct blkfront_request request = { .segments = segments, .cookie = rq };
-	int count = 0;
+static unsigned int max_ring_page_order = 2;
+module_param(max_ring_page_order, uint, 0644);
+MODULE_PARM_DESC(max_ring_page_order, "Pages of a queue's ring, at most, as a power of two (0 to 4, "
+				      "default: 2)");
 
-	switch (req_op(rq)) {
-	case REQ_OP_FLUSH:
-		request.operation = BLKFRONT_FLUSH;
-		break;
-	case REQ_OP_READ:
-	case REQ_OP_WRITE:
-		request.operation = rq_data_dir(rq) == WRITE ? BLKFRONT_WRITE : BLKFRONT_READ;
-		request.sector = blk_rq_pos(rq);
-		count = map_segments(rq, segments);
-		break;
-	default:
-		return BLK_STS_NOTSUPP;
-	}
+static unsigned int max_indirect_segments = BLKFRONT_MAX_SEGMENTS;
+module_param(max_indirect_segments, uint, 0644);
+MODULE_PARM_DESC(max_indirect_segments,
+		 "Segments of 4 KiB in a request, at most (0: no indirect requests; default: 512)");
 
-	blk_mq_start_request(rq);
-	if (count < 0)
-		return BLK_STS_IOERR;
-	request.segment_count = count;
-	switch (blkfront_submit(vbd->core, &request)) {
-	case 0:
-		return BLK_STS_OK;
-	case -EAGAIN:
-	case -EBUSY:
-		return BLK_STS_RESOURCE;
-	case -EOPNOTSUPP:
-		return BLK_STS_NOTSUPP;
-	default:
-		return BLK_STS_IOERR;
-	}
-}
+static bool feature_persistent = true;
+module_param(feature_persistent, bool, 0644);
+MODULE_PARM_DESC(feature_persistent, "Use persistent grants where the backend has them");
 
-void blkfront_port_complete(void *owner, void *cookie, enum blkfront_result result)
-{
-	struct request *rq = cookie;
-	struct vbd_request *vr = blk_mq_rq_to_pdu(rq);
-
-	vr->result = result;
-	if (likely(!blk_should_fake_timeout(rq->q)))
-		blk_mq_complete_request(rq);
-}
-
-static void keep_pages(struct request *rq)
-{
-	struct req_iterator iter;
-	struct bio_vec bvec;
-
-	rq_for_each_segment(bvec, rq, iter)
-		get_page(bvec.bv_page);
-}
-
-static void vbd_complete_rq(struct request *rq)
-{
-	struct vbd_request *vr = blk_mq_rq_to_pdu(rq);
-
-	switch (vr->result) {
-	case BLKFRONT_DONE:
-		blk_mq_end_request(rq, BLK_STS_OK);
-		break;
-	case BLKFRONT_UNSUPPORTED:
-		blk_mq_end_request(rq, BLK_STS_NOTSUPP);
-		break;
-	case BLKFRONT_INTERRUPTED:
-		blk_mq_requeue_request(rq, true);
-		break;
-	case BLKFRONT_HELD:
-		keep_pages(rq);
-		fallthrough;
-	default:
-		blk_mq_end_request(rq, BLK_STS_IOERR);
-	}
-}
-
-static enum blk_eh_timer_return vbd_timeout(struct request *rq)
-{
-	struct vbd *vbd = rq->q->queuedata;
-
-	blkfront_retry_held(vbd->core);
-	return blk_mq_request_completed(rq) ? BLK_EH_DONE : BLK_EH_RESET_TIMER;
-}
-
-static const struct blk_mq_ops vbd_mq_ops = {
-	.queue_rq = vbd_queue_rq,
-	.complete = vbd_complete_rq,
-	.timeout = vbd_timeout,
-};
-
-/* ---- the disk ---- */
-
-static void vbd_free(struct vbd *vbd)
-{
-	cancel_work_sync(&vbd->work);
-	kfree(vbd->core);
-	kfree(vbd);
-}
-
-static void vbd_free_disk(struct gendisk *gd)
-{
-	vbd_free(gd->private_data);
-}
-
-static void vbd_release(struct gendisk *gd, fmode_t mode)
-{
-	struct vbd *vbd = gd->private_data;
-
-	if (!disk_openers(gd))
-		queue_work(vbd_wq, &vbd->work);
-}
-
-static const struct block_device_operations vbd_fops = {
-	.owner = THIS_MODULE,
-	.release = vbd_release,
-	.free_disk = vbd_free_disk,
-};
-
-static void set_limits(struct request_queue *q, const struct blkfront_geometry *geometry)
-{
-	blk_queue_logical_block_size(q, geometry->sector_size);
-	blk_queue_physical_block_size(q, geometry->physical_sector_size);
-	/*
-	 * A segment is a run of whole sectors in one page: pages that follow each other do not
-	 * do so in the machine.
-	 */
-	blk_queue_dma_alignment(q, SECTOR_SIZE - 1);
-	blk_queue_segment_boundary(q, PAGE_SIZE - 1);
-	blk_queue_max_segment_size(q, PAGE_SIZE);
-	blk_queue_max_segments(q, BLKFRONT_MAX_SEGMENTS);
-	blk_queue_max_hw_sectors(q, BLKFRONT_MAX_SEGMENTS * (PAGE_SIZE / SECTOR_SIZE));
-	blk_queue_flag_set(QUEUE_FLAG_NONROT, q);
-}
-
-static struct gendisk *create_disk(struct vbd *vbd, const struct blkfront_geometry *geometry)
-{
-	struct gendisk *gd;
-	int rc;
-
-	vbd->tags.ops = &vbd_mq_ops;
-	vbd->tags.nr_hw_queues = 1;
-	vbd->tags.queue_depth = BLKFRONT_MAX_REQUESTS;
-	vbd->tags.numa_node = NUMA_NO_NODE;
-	vbd->tags.cmd_size = sizeof(struct vbd_request);
-	vbd->tags.flags = BLK_MQ_F_SHOULD_MERGE;
-	rc = blk_mq_alloc_tag_set(&vbd->tags);
-	if (rc)
-		return ERR_PTR(rc);
-	gd = blk_mq_alloc_disk(&vbd->tags, vbd);
-	if (IS_ERR(gd)) {
-		blk_mq_free_tag_set(&vbd->tags);
-		return gd;
-	}
-	gd->major = XENVBD_MAJOR;
-	gd->first_minor = vbd->first_minor;
-	gd->minors = vbd->minors;
-	gd->fops = &vbd_fops;
-	gd->private_data = vbd;
-	if (vbd->minors == 1) /* a partition given as a disk has no partitions */
-		gd->flags |= GENHD_FL_NO_PART;
-	strscpy(gd->disk_name, vbd->name, sizeof(gd->disk_name));
-	set_limits(gd->queue, geometry);
-	return gd;
-}
-
-static void add_disk_work(struct work_struct *work)
-{
-	struct vbd *vbd = container_of(work, struct vbd, add_work);
-	int rc = device_add_disk(&vbd->xdev->dev, vbd->gd, NULL);
-
-	if (rc)
-		dev_err(&vbd->xdev->dev, "cannot add %s: error %d\n", vbd->name, rc);
-	vbd->live = !rc;
-	complete(&vbd->added);
-}
-
-static void resume_queue(struct vbd *vbd)
-{
-	if (!vbd->paused)
-		return;
-	vbd->paused = false;
-	blk_mq_unquiesce_queue(vbd->gd->queue);
-}
-
-void blkfront_port_ready(void *owner, const struct blkfront_geometry *geometry)
-{
-	struct vbd *vbd = owner;
-	bool first = !vbd->gd;
-
-	if (first) {
-		struct gendisk *gd = create_disk(vbd, geometry);
-
-		if (IS_ERR(gd)) {
-			dev_err(&vbd->xdev->dev, "no disk: error %ld\n", PTR_ERR(gd));
-			return;
-		}
-		vbd->gd = gd;
-	}
-	blk_queue_write_cache(vbd->gd->queue, geometry->flush, false);
-	set_disk_ro(vbd->gd, geometry->read_only);
-	set_capacity_and_notify(vbd->gd, geometry->sectors);
-	resume_queue(vbd);
-	if (first) {
-		/*
-		 * The partition scan waits for the backend, which may never answer. Removing
-		 * the device ends that, so it must not wait here for ever.
-		 */
-		queue_work(system_long_wq, &vbd->add_work);
-		wait_for_completion_timeout(&vbd->added, SCAN_TIMEOUT);
-	}
-}
-
-void blkfront_port_pause(void *owner, bool drain)
-{
-	struct vbd *vbd = owner;
-	unsigned long end = jiffies + DRAIN_TIMEOUT;
-
-	if (!vbd->gd)
-		return;
-	if (!vbd->paused)
-		blk_mq_quiesce_queue(vbd->gd->queue);
-	vbd->paused = true;
-	while (drain && blkfront_in_flight(vbd->core) && time_before(jiffies, end))
-		msleep(10);
-}
-
-void blkfront_port_failed(void *owner)
-{
-	resume_queue(owner);
-}
-
-/* By the name that it has in upstream's driver. */
-#undef MODULE_PARAM_PREFIX
-#define MODULE_PARAM_PREFIX "xen_blkfront."
 static bool trusted = true;
-module_param(trusted, bool, 0444);
+module_param(trusted, bool, 0644);
 MODULE_PARM_DESC(trusted, "Is the backend trusted");
 
-bool blkfront_port_trusts(void *owner)
+enum vbd_timeout vbd_timeout_action = VBD_WAIT;
+static const char *const timeout_actions[] = { "wait", "fail", "requeue" };
+
+static int set_timeout_action(const char *value, const struct kernel_param *param)
 {
-	return trusted;
+	int action = __sysfs_match_string(timeout_actions, ARRAY_SIZE(timeout_actions), value);
+
+	if (action < 0)
+		return action;
+	WRITE_ONCE(vbd_timeout_action, action);
+	return 0;
 }
 
-bool blkfront_port_in_use(void *owner)
+static int get_timeout_action(char *buffer, const struct kernel_param *param)
 {
-	struct vbd *vbd = owner;
+	return sysfs_emit(buffer, "%s\n", timeout_actions[READ_ONCE(vbd_timeout_action)]);
+}
 
-	return vbd->gd && disk_openers(vbd->gd);
+static const struct kernel_param_ops timeout_action_ops = {
+	.set = set_timeout_action,
+	.get = get_timeout_action,
+};
+module_param_cb(timeout_action, &timeout_action_ops, NULL, 0644);
+__MODULE_PARM_TYPE(timeout_action, "string");
+MODULE_PARM_DESC(timeout_action, "After a disk's queue/io_timeout: wait (default), fail the disk's "
+				 "requests, or requeue them and connect anew");
+
+void blkfront_port_wishes(void *owner, struct blkfront_wishes *wishes)
+{
+	unsigned int cpus = min_t(unsigned int, num_online_cpus(), BLKFRONT_MAX_QUEUES);
+	unsigned int queues = max_queues ? min(max_queues, cpus) : cpus;
+	unsigned int polled = min3(poll_queues, cpus, BLKFRONT_MAX_QUEUES - queues);
+
+	if (is_kdump_kernel()) { /* blk-mq will not have more */
+		queues = 1;
+		polled = 0;
+	}
+	wishes->trusted = trusted;
+	wishes->persistent_grants = feature_persistent;
+	wishes->queues = queues;
+	wishes->polled_queues = polled;
+	wishes->ring_page_order = min_t(unsigned int, max_ring_page_order,
+					BLKFRONT_MAX_RING_PAGE_ORDER);
+	wishes->segments = min_t(unsigned int, max_indirect_segments, BLKFRONT_MAX_SEGMENTS);
+}
+
+/* ---- what the core is called for, in a thread ---- */
+
+static unsigned int enter(struct vbd *vbd)
+{
+	/* To write dirty pages to this very disk is no way to get memory for reconnecting it. */
+	mutex_lock(&vbd->control);
+	return memalloc_noio_save();
+}
+
+static void leave(struct vbd *vbd, unsigned int noio)
+{
+	memalloc_noio_restore(noio);
+	mutex_unlock(&vbd->control);
 }
 
 void blkfront_port_wake(void *owner)
 {
 	struct vbd *vbd = owner;
 
-	queue_work(vbd_wq, &vbd->work);
+	mod_delayed_work(vbd_wq, &vbd->work, 0);
+}
+
+void blkfront_port_wake_later(void *owner)
+{
+	struct vbd *vbd = owner;
+
+	queue_delayed_work(vbd_wq, &vbd->work, HZ);
 }
 
 static void vbd_work(struct work_struct *work)
 {
-	struct vbd *vbd = container_of(work, struct vbd, work);
-	unsigned int noio;
+	struct vbd *vbd = container_of(to_delayed_work(work), struct vbd, work);
+	unsigned int noio = enter(vbd);
 
-	mutex_lock(&vbd->control);
-	noio = memalloc_noio_save();
 	blkfront_work(vbd->core);
 	if (!blkfront_port_in_use(vbd))
 		blkfront_users_left(vbd->core);
-	memalloc_noio_restore(noio);
-	mutex_unlock(&vbd->control);
+	leave(vbd, noio);
+}
+
+static void vbd_expire_work(struct work_struct *work)
+{
+	struct vbd *vbd = container_of(work, struct vbd, expire_work);
+	unsigned int noio = enter(vbd);
+	enum vbd_timeout action = READ_ONCE(vbd_timeout_action);
+
+	/* What was overdue may have ended while this waited, with the connection. */
+	if (action != VBD_WAIT && vbd_any_overdue(vbd))
+		blkfront_expire(vbd->core, action == VBD_FAIL ? BLKFRONT_ERROR :
+								BLKFRONT_INTERRUPTED);
+	leave(vbd, noio);
+}
+
+static void vbd_age_work(struct work_struct *work)
+{
+	struct vbd *vbd = container_of(to_delayed_work(work), struct vbd, age_work);
+
+	blkfront_age(vbd->core);
+	vbd_start_ageing(vbd);
+}
+
+void vbd_start_ageing(struct vbd *vbd)
+{
+	schedule_delayed_work(&vbd->age_work, AGE_INTERVAL);
 }
 
 /* ---- the bus ---- */
@@ -378,6 +194,13 @@ static void vbd_unregister(struct vbd *vbd)
 	mutex_unlock(&vbds_lock);
 }
 
+void vbd_free(struct vbd *vbd)
+{
+	cancel_delayed_work_sync(&vbd->work);
+	kvfree(vbd->core);
+	kfree(vbd);
+}
+
 static int vbd_probe(struct xenbus_device *xdev)
 {
 	struct vbd *vbd = kzalloc(sizeof(*vbd), GFP_KERNEL);
@@ -385,14 +208,18 @@ static int vbd_probe(struct xenbus_device *xdev)
 
 	if (!vbd)
 		return -ENOMEM;
-	vbd->core = kzalloc(blkfront_object_size(), GFP_KERNEL);
+	vbd->core = kvzalloc(blkfront_object_size(), GFP_KERNEL);
 	if (!vbd->core)
 		goto fail;
 	vbd->xdev = xdev;
 	mutex_init(&vbd->control);
-	INIT_WORK(&vbd->work, vbd_work);
-	INIT_WORK(&vbd->add_work, add_disk_work);
+	INIT_DELAYED_WORK(&vbd->work, vbd_work);
+	INIT_WORK(&vbd->expire_work, vbd_expire_work);
+	INIT_DEFERRABLE_WORK(&vbd->age_work, vbd_age_work);
+	INIT_WORK(&vbd->add_work, vbd_add_work);
 	init_completion(&vbd->added);
+	INIT_WORK(&vbd->split_work, vbd_split_work);
+	spin_lock_init(&vbd->split_lock);
 	blkfront_init(vbd->core, vbd, xdev->nodename, xdev->otherend, xdev->otherend_id, xdev->id);
 	rc = -ENODEV;
 	if (!blkfront_name(xdev->id, vbd->name, &vbd->first_minor, &vbd->minors)) {
@@ -409,7 +236,7 @@ static int vbd_probe(struct xenbus_device *xdev)
 refuse:
 	blkfront_detach(vbd->core);
 fail:
-	kfree(vbd->core);
+	kvfree(vbd->core);
 	kfree(vbd);
 	return rc;
 }
@@ -417,46 +244,30 @@ fail:
 static void vbd_backend_changed(struct xenbus_device *xdev, unsigned int state)
 {
 	struct vbd *vbd = xdev->data;
-	unsigned int noio;
+	unsigned int noio = enter(vbd);
 
-	/* To write dirty pages to this very disk is no way to get memory for reconnecting it. */
-	mutex_lock(&vbd->control);
-	noio = memalloc_noio_save();
 	blkfront_backend_changed(vbd->core, state);
-	memalloc_noio_restore(noio);
-	mutex_unlock(&vbd->control);
+	leave(vbd, noio);
 }
 
 static void vbd_remove(struct xenbus_device *xdev)
 {
 	struct vbd *vbd = xdev->data;
-	struct gendisk *gd = vbd->gd;
 
 	/* Every request fails from now on, so that nothing below waits for the backend. */
 	mutex_lock(&vbd->control);
 	blkfront_detach(vbd->core);
 	mutex_unlock(&vbd->control);
-	cancel_work_sync(&vbd->work);
-	if (!gd) {
-		vbd_unregister(vbd);
+	cancel_delayed_work_sync(&vbd->work);
+	cancel_delayed_work_sync(&vbd->age_work);
+	vbd_debug_remove(vbd);
+	if (vbd->gd)
+		vbd_remove_disk(vbd);
+	vbd_unregister(vbd);
+	if (vbd->live)
+		put_disk(vbd->gd); /* the last one frees vbd */
+	else
 		vbd_free(vbd);
-		return;
-	}
-
-	resume_queue(vbd);
-	flush_work(&vbd->add_work);
-	if (vbd->live) {
-		blk_mark_disk_dead(gd);
-		del_gendisk(gd);
-		blk_mq_free_tag_set(&vbd->tags);
-		vbd_unregister(vbd);
-		put_disk(gd); /* the last one frees vbd */
-	} else {
-		put_disk(gd);
-		blk_mq_free_tag_set(&vbd->tags);
-		vbd_unregister(vbd);
-		vbd_free(vbd);
-	}
 }
 
 static struct xenbus_driver vbd_driver = {
@@ -464,29 +275,47 @@ static struct xenbus_driver vbd_driver = {
 	.probe = vbd_probe,
 	.remove = vbd_remove,
 	.backend_changed = vbd_backend_changed,
-	.driver.name = "vbd",
+	.driver = { .name = "vbd", .owner = THIS_MODULE },
 };
 
 static int __init vbd_init(void)
 {
-	int rc;
+	int rc = -ENOMEM;
 
 	if (!xen_domain())
-		return 0;
+		return -ENODEV;
 	vbd_wq = alloc_workqueue("xvd", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
-	if (!vbd_wq)
-		return -ENOMEM;
+	vbd_split_wq = alloc_workqueue("xvd-split", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
+	if (!vbd_wq || !vbd_split_wq)
+		goto no_queue;
 	rc = register_blkdev(XENVBD_MAJOR, "xvd");
 	if (rc)
-		goto no_major;
+		goto no_queue;
+	vbd_debug_init();
 	rc = xenbus_driver_register(&vbd_driver);
-	if (rc)
-		goto no_bus;
-	return 0;
-no_bus:
+	if (!rc)
+		return 0;
+	vbd_debug_exit();
 	unregister_blkdev(XENVBD_MAJOR, "xvd");
-no_major:
-	destroy_workqueue(vbd_wq);
+no_queue:
+	if (vbd_split_wq)
+		destroy_workqueue(vbd_split_wq);
+	if (vbd_wq)
+		destroy_workqueue(vbd_wq);
 	return rc;
 }
-device_initcall(vbd_init);
+module_init(vbd_init);
+
+static void __exit vbd_exit(void)
+{
+	xenbus_driver_unregister(&vbd_driver);
+	vbd_debug_exit();
+	unregister_blkdev(XENVBD_MAJOR, "xvd");
+	destroy_workqueue(vbd_split_wq);
+	destroy_workqueue(vbd_wq);
+}
+module_exit(vbd_exit);
+
+MODULE_DESCRIPTION("Xen block device frontend");
+MODULE_LICENSE("GPL");
+MODULE_ALIAS("xen:vbd");

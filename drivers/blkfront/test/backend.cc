@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// The backend of backend.hpp.
+// The backend of backend.hpp in xenstore: its keys and states, and how it gets at the rings.
 #include "backend.hpp"
-
-#include <cstring>
 
 #include <sim/access.hpp>
 
@@ -27,49 +25,127 @@ Backend::Backend(uint64_t sectors, unsigned number)
 
 Backend::~Backend() { store::unwatch(watch_); }
 
-void Backend::start() { set_state(2); }
+static void publish(const std::string &path, const std::optional<std::string> &value)
+{
+    if (value)
+        store::write(path, *value);
+    else
+        store::remove(path);
+}
+
+void Backend::start()
+{
+    for (const auto &[key, value] : keys)
+        if (publish_early || key.starts_with("max-ring-") || key.starts_with("multi-queue-"))
+            publish(backend_dir_ + "/" + key, value);
+    set_state(2);
+}
+
+void Backend::publish_keys()
+{
+    for (const auto &[key, value] : keys)
+        publish(backend_dir_ + "/" + key, value);
+}
+
+void Backend::republish()
+{
+    publish_keys();
+    set_state(4);
+}
+
+void Backend::resize(uint64_t sectors)
+{
+    disk.resize(sectors * 512, 0x3c);
+    std::erase_if(uncached_, [&](const auto &entry) { return entry.first >= sectors; });
+    keys["sectors"] = std::to_string(sectors);
+    republish();
+}
 
 void Backend::set_state(unsigned state)
 {
     store::write(backend_dir_ + "/state", std::to_string(state));
 }
 
-static unsigned number(const std::string &path)
+// What is no number is 0.
+static uint64_t number(const std::optional<std::string> &text, uint64_t fallback = 0)
 {
-    auto text = store::read(path);
-    return text ? static_cast<unsigned>(std::stoul(*text)) : 0;
+    return text ? std::strtoull(text->c_str(), nullptr, 10) : fallback;
 }
 
-unsigned Backend::state() const { return number(backend_dir_ + "/state"); }
-unsigned Backend::frontend_state() const { return number(frontend_dir_ + "/state"); }
+static unsigned number_at(const std::string &path, unsigned fallback = 0)
+{
+    return static_cast<unsigned>(number(store::read(path), fallback));
+}
 
+uint64_t Backend::offer(const char *key, uint64_t fallback) const
+{
+    const auto it = keys.find(key);
+    return it == keys.end() ? fallback : number(it->second, fallback);
+}
+
+unsigned Backend::state() const { return number_at(backend_dir_ + "/state"); }
+unsigned Backend::frontend_state() const { return number_at(frontend_dir_ + "/state"); }
+
+// A backend that knows one of the two schemes of multi-page rings looks at the keys of that alone.
 bool Backend::attach()
 {
     EXPECT_EQ(store::read(frontend_dir_ + "/protocol"), "x86_64-abi");
-    page_ = peer_->map(number(frontend_dir_ + "/ring-ref"));
-    if (!page_)
+    unsigned pages = 1;
+    bool one_page = true; // and said by neither scheme
+    if (keys.contains("max-ring-page-order") && keys["max-ring-page-order"]) {
+        if (const auto order = store::read(frontend_dir_ + "/ring-page-order")) {
+            pages = 1u << (number(order) & 31);
+            one_page = pages == 1;
+        }
+    } else if (keys.contains("max-ring-pages") && keys["max-ring-pages"]) {
+        pages = number_at(frontend_dir_ + "/num-ring-pages", 1);
+        one_page = pages == 1;
+    }
+    const unsigned count = number_at(frontend_dir_ + "/multi-queue-num-queues", 1);
+    if (pages == 0 || pages > 256 || count == 0 || count > 256)
         return false;
-    sim::guard(page_);
-    sim::declare(number(frontend_dir_ + "/ring-ref"), 0, 4096);
-    ring_ = Ring(page_, 4096);
-    port_ = peer_->bind(number(frontend_dir_ + "/event-channel"), [this] { serve_all(); });
-    return port_ != 0;
+    persistent_ =
+        offers("feature-persistent") && number_at(frontend_dir_ + "/feature-persistent") == 1;
+    ++connections;
+    queues_.clear();
+    for (unsigned i = 0; i < count; ++i) {
+        const auto dir = count == 1 ? frontend_dir_ : frontend_dir_ + "/queue-" + std::to_string(i);
+        if (!attach_queue(dir, one_page, pages))
+            return false;
+    }
+    return true;
 }
 
-void Backend::publish_keys()
+bool Backend::attach_queue(const std::string &dir, bool one_page, unsigned pages)
 {
-    for (const auto &[key, value] : keys)
-        if (value)
-            store::write(backend_dir_ + "/" + key, *value);
-        else
-            store::remove(backend_dir_ + "/" + key);
+    std::vector<uint32_t> references;
+    for (unsigned i = 0; i < pages; ++i) {
+        const auto key = one_page ? "/ring-ref" : "/ring-ref" + std::to_string(i);
+        references.push_back(number_at(dir + key));
+        declare(references.back(), 0, 4096);
+    }
+    const size_t index = queues_.size();
+    Queue &queue = queues_.emplace_back();
+    queue.page = peer_->map_all(references);
+    if (!queue.page) {
+        queues_.pop_back();
+        return false;
+    }
+    for (unsigned i = 0; i < pages; ++i)
+        guard(queue.page + i * 4096);
+    queue.pages = pages;
+    queue.ring = Ring(queue.page, pages * 4096);
+    queue.port = peer_->bind(number_at(dir + "/event-channel"),
+                             [this, index] { event(static_cast<unsigned>(index)); });
+    return queue.port != 0;
 }
 
 void Backend::vanish()
 {
+    kept_by_grant_.clear();
+    kept_.clear();
+    queues_.clear();
     peer_.emplace(); // the old one unmaps and closes everything
-    page_ = nullptr;
-    port_ = 0;
 }
 
 void Backend::frontend_changed()
@@ -80,8 +156,8 @@ void Backend::frontend_changed()
         return;
     switch (frontend_state()) {
     case 1:
-        if (state() == 6 && number(backend_dir_ + "/online") == 1)
-            set_state(2);
+        if (state() == 6 && number_at(backend_dir_ + "/online") == 1)
+            start();
         break;
     case 3:
         if (state() == 2) {
@@ -104,63 +180,9 @@ void Backend::frontend_changed()
     }
 }
 
-void Backend::serve_all()
+const uint8_t *Backend::ring_page(unsigned queue) const
 {
-    if (on_event)
-        on_event();
-    Request request;
-    do {
-        while (automatic && page_ && take(request))
-            respond(serve(request));
-    } while (automatic && page_ && ring_.final_check());
-}
-
-bool Backend::take(Request &request) { return ring_.get(request); }
-
-bool Backend::transfer(const Request &request)
-{
-    uint64_t at = request.sector * 512;
-    for (unsigned i = 0; i < request.segment_count; ++i) {
-        const auto &segment = request.segments[i];
-        const unsigned offset = segment.first_sector * 512u;
-        const unsigned length = (segment.last_sector - segment.first_sector + 1u) * 512;
-        if (at + length > disk.size())
-            return false;
-        sim::declare(segment.grant, offset, length);
-        const bool write = request.operation == 1;
-        if (write ? !peer_->read(segment.grant, offset, &disk[at], length)
-                  : !peer_->write(segment.grant, offset, &disk[at], length))
-            return false;
-        at += length;
-    }
-    return true;
-}
-
-Response Backend::serve(const Request &request)
-{
-    Response response{};
-    response.id = request.id;
-    response.operation = request.operation;
-    if (request.operation == 3)
-        ++flushes;
-    else if (request.operation > 1 || !transfer(request))
-        response.status = -1;
-    if (change)
-        change(response);
-    return response;
-}
-
-void Backend::respond(const Response &response)
-{
-    ring_.put(response);
-    if (ring_.push())
-        notify();
-}
-
-void Backend::publish_producer(uint32_t rsp_prod)
-{
-    xen::store_shared(ring_.shared().rsp_prod, rsp_prod);
-    notify();
+    return queue < queues_.size() ? queues_[queue].page : nullptr;
 }
 
 } // namespace blktest

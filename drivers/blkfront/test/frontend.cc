@@ -3,6 +3,7 @@
 #include "frontend.hpp"
 
 #include <cstring>
+#include <set>
 
 #include <xen/grant.hpp>
 
@@ -53,12 +54,22 @@ void blkfront_port_failed(void *owner)
 
 bool blkfront_port_in_use(void *owner) { return kernel_of(owner).in_use; }
 
-bool blkfront_port_trusts(void *owner) { return kernel_of(owner).trusts; }
+void blkfront_port_wishes(void *owner, blkfront_wishes *wishes)
+{
+    EXPECT_FALSE(kernel_of(owner).detached);
+    *wishes = kernel_of(owner).wishes;
+}
 
 void blkfront_port_wake(void *owner)
 {
     EXPECT_FALSE(kernel_of(owner).detached);
     kernel_of(owner).wake = true;
+}
+
+void blkfront_port_wake_later(void *owner)
+{
+    EXPECT_FALSE(kernel_of(owner).detached);
+    kernel_of(owner).wake_later = true;
 }
 
 } // extern "C"
@@ -72,7 +83,7 @@ blkfront_segment Page::segment(unsigned first, unsigned last) const
 
 void BlkfrontTest::SetUp()
 {
-    MachineTest::SetUp();
+    sim::boot(16);
     grants_before = xen::free_grants();
     pages_before = sim::pages_in_use();
     create_disk();
@@ -117,6 +128,8 @@ void DiskRig::create_disk()
     backend = backend_.get();
     storage_.assign((blkfront_object_size() + 7) / 8, 0);
     disk = reinterpret_cast<blkfront *>(storage_.data());
+    watch_ =
+        store::watch(backend_dir_ + "/state", [this](const std::string &) { written_ = true; });
     blkfront_init(disk, &kernel, node_.c_str(), backend_dir_.c_str(), 0, number_);
 }
 
@@ -126,16 +139,19 @@ void DiskRig::end()
     kernel.on_ready = kernel.on_drain = {};
     kernel.on_complete = {};
     backend->change = {};
+    backend->refuse = {};
     if (disk)
         detach();
     backend_.reset();
+    sim::store::unwatch(watch_);
 }
 
 bool DiskRig::turn()
 {
     bool busy = false;
     const auto state = xen::read_state(backend_dir_.c_str());
-    if (!any_delivered_ || state != delivered_) {
+    const bool again = std::exchange(written_, false) && state == xen::XenbusState::connected;
+    if (!any_delivered_ || state != delivered_ || again) {
         any_delivered_ = busy = true;
         delivered_ = state;
         blkfront_backend_changed(disk, static_cast<unsigned>(state));
@@ -153,6 +169,12 @@ void DiskRig::pump()
     do
         sim::run();
     while (turn());
+}
+
+void DiskRig::later()
+{
+    kernel.wake |= std::exchange(kernel.wake_later, false);
+    pump();
 }
 
 void DiskRig::replace_backend()
@@ -185,19 +207,38 @@ void DiskRig::detach()
 }
 
 int DiskRig::submit(blkfront_operation operation, uint64_t sector,
-                    const std::vector<blkfront_segment> &segments, void *cookie)
+                    const std::vector<blkfront_segment> &segments, void *cookie,
+                    const Options &options)
 {
-    const blkfront_request request{operation, static_cast<unsigned>(segments.size()), sector,
-                                   segments.data(), cookie};
+    struct Listed {
+        blkfront_request request;
+        const blkfront_segment *next, *end;
+    } listed{{}, segments.data(), segments.data() + segments.size()};
+    blkfront_request &request = listed.request;
+    request.operation = operation;
+    request.polled = options.polled;
+    request.last = options.last;
+    request.queue = options.queue;
+    request.segment_count = static_cast<uint16_t>(segments.size());
+    request.sector = sector;
+    request.sectors = options.sectors;
+    request.next_segment = [](blkfront_request *request, blkfront_segment *segment) {
+        // SAFETY: the first member.
+        auto *listed = reinterpret_cast<Listed *>(request);
+        ASSERT_NE(listed->next, listed->end) << "asked for too many segments";
+        *segment = *listed->next++;
+    };
+    request.cookie = cookie;
     return blkfront_submit(disk, &request);
 }
 
 blkfront_result DiskRig::request(blkfront_operation operation, uint64_t sector,
-                                 const std::vector<blkfront_segment> &segments)
+                                 const std::vector<blkfront_segment> &segments,
+                                 const Options &options)
 {
     const size_t before = kernel.completions.size();
     int cookie = 0;
-    EXPECT_EQ(submit(operation, sector, segments, &cookie), 0);
+    EXPECT_EQ(submit(operation, sector, segments, &cookie, options), 0);
     sim::run();
     EXPECT_EQ(kernel.completions.size(), before + 1);
     if (kernel.completions.size() != before + 1)
@@ -206,12 +247,55 @@ blkfront_result DiskRig::request(blkfront_operation operation, uint64_t sector,
     return kernel.completions.back().result;
 }
 
+blkfront_statistics DiskRig::statistics(uint16_t queue) const
+{
+    blkfront_statistics statistics{};
+    EXPECT_TRUE(blkfront_queue_statistics(disk, queue, &statistics));
+    return statistics;
+}
+
 void DiskRig::expect_working()
 {
     Page page;
     EXPECT_EQ(request(BLKFRONT_READ, 8, {page.segment()}), BLKFRONT_DONE);
     EXPECT_EQ(std::memcmp(page.data, &backend->disk[8 * 512], 4096), 0);
     EXPECT_EQ(blkfront_in_flight(disk), 0u);
+}
+
+void DiskRig::expect_transport(unsigned queues, unsigned ring_pages) const
+{
+    const std::string dir = sim::guest_home + "/" + node_;
+    std::set<std::string> expected, found;
+    const auto expect_ring = [&](const std::string &prefix) {
+        expected.insert(prefix + "event-channel");
+        for (unsigned i = 0; i < ring_pages; ++i)
+            expected.insert(prefix + "ring-ref" + (ring_pages > 1 ? std::to_string(i) : ""));
+    };
+    for (unsigned i = 0; queues > 1 && i < queues; ++i)
+        expect_ring("queue-" + std::to_string(i) + "/");
+    if (queues == 1)
+        expect_ring("");
+    const auto is_ring = [](const std::string &key) {
+        return key.starts_with("ring-ref") || key == "event-channel";
+    };
+    for (const auto &key : sim::store::list(dir)) {
+        if (is_ring(key))
+            found.insert(key);
+        else if (key.starts_with("queue-"))
+            for (const auto &below : sim::store::list(dir + "/" + key))
+                found.insert(key + "/" + below);
+    }
+    EXPECT_EQ(found, expected);
+    const auto expect_number = [&](const char *key, unsigned number, bool needed) {
+        const auto text = sim::store::read(dir + "/" + key);
+        if (text || needed) {
+            EXPECT_EQ(text.value_or("absent"), std::to_string(number)) << key;
+        }
+    };
+    expect_number("multi-queue-num-queues", queues, queues > 1);
+    expect_number("num-ring-pages", ring_pages, ring_pages > 1);
+    expect_number("ring-page-order", static_cast<unsigned>(__builtin_ctz(ring_pages)),
+                  ring_pages > 1);
 }
 
 void DiskRig::expect_broken(const std::string &line)

@@ -25,8 +25,15 @@ struct Kernel {
     unsigned drained = 0; // pauses with drain
     unsigned failed = 0;
     bool in_use = false;
-    bool trusts = true;
+    // All that there can be: what a backend does not offer, it does not get.
+    blkfront_wishes wishes{.trusted = true,
+                           .persistent_grants = true,
+                           .queues = 4,
+                           .polled_queues = 0,
+                           .ring_page_order = BLKFRONT_MAX_RING_PAGE_ORDER,
+                           .segments = BLKFRONT_MAX_SEGMENTS};
     bool wake = false;
+    bool wake_later = false;
     bool detached = false; // nothing may be handed up
     std::function<void()> on_ready;
     std::function<void()> on_drain;
@@ -45,6 +52,14 @@ struct Page {
 // After all disks of the test are detached.
 void free_pages();
 
+// Of a request, what is not usual.
+struct Options {
+    uint16_t queue = 0;
+    bool polled = false;
+    bool last = true;
+    uint64_t sectors = 0; // of a discard
+};
+
 // A disk of the running machine.
 class DiskRig {
 public:
@@ -58,6 +73,8 @@ public:
     bool turn();
     // Runs machine and disk until nothing happens any more.
     void pump();
+    // The same after a second.
+    void later();
     // A connected disk with a backend.
     void connect();
     void detach();
@@ -65,12 +82,17 @@ public:
     void replace_backend();
 
     int submit(blkfront_operation operation, uint64_t sector,
-               const std::vector<blkfront_segment> &segments, void *cookie = nullptr);
+               const std::vector<blkfront_segment> &segments, void *cookie = nullptr,
+               const Options &options = {});
     // Submits, runs, and returns the result of the one completion.
     blkfront_result request(blkfront_operation operation, uint64_t sector,
-                            const std::vector<blkfront_segment> &segments);
+                            const std::vector<blkfront_segment> &segments,
+                            const Options &options = {});
+    blkfront_statistics statistics(uint16_t queue = 0) const;
     // Does a read work, with the right data?
     void expect_working();
+    // What the frontend says of its rings in xenstore is this, and nothing is left of other rings.
+    void expect_transport(unsigned queues, unsigned ring_pages) const;
     // The device was broken by the backend: one line that contains this, no request left, no grant.
     void expect_broken(const std::string &line);
 
@@ -87,6 +109,8 @@ private:
     std::vector<uint64_t> storage_;
     xen::XenbusState delivered_{};
     bool any_delivered_ = false;
+    bool written_ = false; // the backend's state, maybe as it was
+    unsigned watch_ = 0;
 };
 
 class BlkfrontTest : public sim::MachineTest, protected DiskRig {

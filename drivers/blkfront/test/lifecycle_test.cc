@@ -90,6 +90,34 @@ TEST_F(Lifecycle, BackendRestartsInGoodOrder)
     EXPECT_TRUE(sim::complaints().empty());
 }
 
+// As Linux's does while it still works for an earlier connection.
+TEST_F(Lifecycle, BackendThatRefusesIsNotAskedAgainAtOnce)
+{
+    backend->follow_states = false;
+    unsigned offers = 0;
+    backend->on_frontend_state = [&](unsigned state) {
+        if (state == 1)
+            backend->set_state(2);
+        else if (state == 3 && ++offers < 100)
+            backend->set_state(5);
+        else if (state == 6)
+            backend->set_state(6);
+    };
+    backend->start();
+    pump();
+    EXPECT_EQ(offers, 1u);
+    pump();
+    EXPECT_EQ(offers, 1u);
+    later();
+    EXPECT_EQ(offers, 2u);
+
+    backend->on_frontend_state = {};
+    backend->follow_states = true;
+    later();
+    EXPECT_EQ(kernel.ready, 1u);
+    expect_working();
+}
+
 // ... without asking whether the disk is in use: it does not go away.
 TEST_F(Lifecycle, BackendRestartsUnderAUser)
 {
@@ -169,6 +197,7 @@ TEST_F(Lifecycle, PageIsLetGoWhileClosing)
 TEST_F(Lifecycle, ReconnectHundredTimes)
 {
     connect();
+    const unsigned pages_connected = sim::pages_in_use();
     for (unsigned i = 0; i < 100; ++i) {
         backend->vanish();
         backend->set_state(1 + i % 2);
@@ -177,7 +206,7 @@ TEST_F(Lifecycle, ReconnectHundredTimes)
         expect_working();
     }
     EXPECT_EQ(xen::reclaim_grants(), 0u);
-    EXPECT_EQ(sim::pages_in_use(), pages_before + 100 + 1); // buffers of the test, the ring
+    EXPECT_EQ(sim::pages_in_use(), pages_connected + 100); // buffers of the test
 }
 
 TEST_F(Lifecycle, OtherCapacityAfterReconnect)
@@ -197,6 +226,7 @@ TEST_F(Lifecycle, OtherCapacityAfterReconnect)
 TEST_F(Lifecycle, OtherSectorSizeAfterReconnectIsRefused)
 {
     connect();
+    kernel.in_use = true;
     backend->vanish();
     backend->keys["sector-size"] = "4096";
     backend->start();
@@ -344,10 +374,14 @@ TEST_F(Lifecycle, NothingWorksAfterDetach)
     blkfront *gone = disk;
     detach();
     Page page;
-    const blkfront_segment segment = page.segment();
-    const blkfront_request request{BLKFRONT_READ, 1, 0, &segment, nullptr};
-    EXPECT_EQ(blkfront_submit(gone, &request), -EIO);
+    disk = gone;
+    EXPECT_EQ(submit(BLKFRONT_READ, 0, {page.segment()}), -EIO);
+    disk = nullptr;
+    blkfront_commit(gone, 0, false);
+    EXPECT_EQ(blkfront_poll(gone, 0, false), 0u);
     blkfront_retry_held(gone);
+    blkfront_age(gone);
+    blkfront_expire(gone, BLKFRONT_INTERRUPTED);
     blkfront_backend_changed(gone, 2);
     blkfront_work(gone);
     EXPECT_EQ(xen::reclaim_grants(), 0u);

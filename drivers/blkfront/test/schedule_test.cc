@@ -29,6 +29,16 @@ const sim::Vocabulary words = {
       {"skip", {}},
       {"twice", {}},
       {"vanish", {}}}},
+    // On the second queue.
+    {"response1",
+     {1, 2, 3},
+     {{"id", {0, 31, 0xffffffff}},
+      {"status", {1, 0xfffe}},
+      {"producer", {1, 33, 0x80000000}},
+      {"skip", {}},
+      {"twice", {}},
+      {"vanish", {}}}},
+    {"read1", {1, 2, 3, 5, 8, 12}, {{"xor", {0x01, 0xff}}}},
     // Right after the frontend loaded from the ring: what it loaded changes.
     {"read", {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20}, {{"xor", {0x01, 0xff}}}},
 };
@@ -65,6 +75,8 @@ private:
                 check_data(*static_cast<Job *>(done.cookie));
         };
         sim::store::write(frontend_dir + "/trusted", "0");
+        backend->keys["multi-queue-max-queues"] = "2";
+        backend->keys["feature-max-indirect-segments"] = "20";
         backend->automatic = false;
         backend->on_event = [this] { serve(); };
         backend->on_frontend_state = [this](unsigned state) {
@@ -105,9 +117,11 @@ private:
         uint64_t sector;
         Page page;
         unsigned first, last;
+        unsigned segments; // all of the same page
     };
 
-    void start(blkfront_operation operation, uint64_t sector, unsigned first = 0, unsigned last = 7)
+    void start(blkfront_operation operation, uint64_t sector, unsigned first = 0, unsigned last = 7,
+               uint16_t queue = 0)
     {
         jobs_.push_back(std::make_unique<Job>());
         Job &job = *jobs_.back();
@@ -120,10 +134,13 @@ private:
             std::memset(job.page.data + first * 512, static_cast<int>(sector + 1),
                         (last - first + 1) * 512);
         const bool any = operation != BLKFRONT_FLUSH;
-        const auto segments =
-            any ? std::vector{job.page.segment(first, last)} : std::vector<blkfront_segment>{};
+        // On the second queue they are indirect.
+        std::vector<blkfront_segment> segments;
+        if (any)
+            segments.assign(queue == 1 ? 12 : 1, job.page.segment(first, last));
+        job.segments = static_cast<unsigned>(segments.size());
         completed_[&job] = 0;
-        if (submit(operation, sector, segments, &job) != 0)
+        if (submit(operation, sector, segments, &job, {.queue = queue}) != 0)
             completed_.erase(&job);
     }
 
@@ -133,6 +150,8 @@ private:
         start(BLKFRONT_READ, 8);
         start(BLKFRONT_WRITE, 32, 2, 5);
         start(BLKFRONT_FLUSH, 0);
+        for (const unsigned first : {0, 3, 4}) // of pages, 12 times
+            start(BLKFRONT_READ, 200, first, first, 1);
         pump();
         expect_no_leak();
         start(BLKFRONT_READ, 16);
@@ -145,49 +164,51 @@ private:
     {
         if (job.operation == BLKFRONT_FLUSH)
             return;
-        EXPECT_EQ(std::memcmp(job.page.data + job.first * 512, &backend->disk[job.sector * 512],
-                              (job.last - job.first + 1) * 512),
-                  0)
-            << job.sector;
+        // The last of the segments is what stays in the page.
+        const size_t length = (job.last - job.first + 1) * 512;
+        const uint8_t *expected = &backend->disk[job.sector * 512] + (job.segments - 1) * length;
+        EXPECT_EQ(std::memcmp(job.page.data + job.first * 512, expected, length), 0) << job.sector;
     }
 
     // ---- the backend ----
 
     void loaded(const void *address)
     {
-        if (backend->ring_page() == nullptr)
-            return;
-        const auto *ring = static_cast<const uint8_t *>(sim::guest_view(backend->ring_page()));
         const auto *byte = static_cast<const uint8_t *>(address);
-        if (byte < ring || byte >= ring + 4096)
-            return;
-        script_.happens("read", [&](const sim::Fault &fault) {
-            lied_ = true;
-            *const_cast<uint8_t *>(backend->ring_page() + (byte - ring)) ^=
-                static_cast<uint8_t>(*fault.value);
-        });
+        for (unsigned queue = 0; queue < backend->queues(); ++queue) {
+            auto *page = const_cast<uint8_t *>(backend->ring_page(queue));
+            const auto *ring = static_cast<const uint8_t *>(sim::guest_view(page));
+            if (byte < ring || byte >= ring + 4096)
+                continue;
+            script_.happens(queue == 0 ? "read" : "read1", [&](const sim::Fault &fault) {
+                lied_ = true;
+                page[byte - ring] ^= static_cast<uint8_t>(*fault.value);
+            });
+        }
     }
 
     void serve()
     {
         script_.happens("event", [this](const sim::Fault &fault) { misbehave(fault); });
-        do {
+        for (unsigned queue = 0; queue < backend->queues(); ++queue) {
             Request request;
-            while (backend->ring_page() != nullptr && backend->take(request))
-                answer(request);
-        } while (backend->ring_page() != nullptr && backend->ring().final_check());
+            do {
+                while (backend->take(request, queue))
+                    answer(request, queue);
+            } while (queue < backend->queues() && backend->ring(queue).final_check());
+        }
     }
 
-    void answer(const Request &request)
+    void answer(const Request &request, unsigned queue)
     {
-        for (unsigned i = 0; i < request.segment_count; ++i)
-            script_.happens("grant", [&](const sim::Fault &) {
-                backend->peer().map(request.segments[i].grant, false);
-            });
+        const auto all = backend->segments_of(request).value_or(std::vector<Segment>());
+        for (const Segment &segment : all)
+            script_.happens("grant",
+                            [&](const sim::Fault &) { backend->peer().map(segment.grant, false); });
         Response response = backend->serve(request);
         unsigned times = 1;
         uint32_t producer = 0;
-        script_.happens("response", [&](const sim::Fault &fault) {
+        script_.happens(queue == 0 ? "response" : "response1", [&](const sim::Fault &fault) {
             const uint64_t value = fault.value.value_or(0);
             if (fault.action == "id")
                 response.id = value;
@@ -203,10 +224,10 @@ private:
                 times = 2;
             misbehave(fault);
         });
-        for (; times > 0 && backend->ring_page() != nullptr; --times)
-            backend->respond(response);
-        if (producer != 0 && backend->ring_page() != nullptr)
-            backend->publish_producer(backend->ring().response_index() + producer);
+        for (; times > 0 && queue < backend->queues(); --times)
+            backend->respond(response, queue);
+        if (producer != 0 && queue < backend->queues())
+            backend->publish_producer(backend->ring(queue).response_index() + producer, queue);
     }
 
     void misbehave(const sim::Fault &fault)

@@ -20,10 +20,10 @@
 #include "../core/xenbus_core.h"
 #include "port.h"
 
-void *xen_port_page_alloc(void)
+void *xen_port_pages_alloc(unsigned int count)
 {
 	/* Not GFP_KERNEL: a disk that reconnects must not wait for its own I/O. */
-	return (void *)get_zeroed_page(GFP_NOIO);
+	return alloc_pages_exact(count * PAGE_SIZE, GFP_NOIO | __GFP_ZERO | __GFP_NOWARN);
 }
 
 void xen_port_page_free(void *page)

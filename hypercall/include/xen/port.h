@@ -23,8 +23,13 @@ extern "C" {
 
 /* ---- memory ---- */
 
-/* One zeroed page, page-aligned, or NULL. May sleep. */
-void *xen_port_page_alloc(void);
+/* So many zeroed pages in a row, page-aligned, or NULL. Each is given back by itself. May sleep. */
+void *xen_port_pages_alloc(unsigned int count);
+
+static inline void *xen_port_page_alloc(void)
+{
+	return xen_port_pages_alloc(1);
+}
 
 /* Gives a page back. The cores never call it while a peer may still have the page mapped. */
 void xen_port_page_free(void *page);

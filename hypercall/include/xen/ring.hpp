@@ -38,8 +38,9 @@ public:
         Response response;
     };
 
-    // Starts on zeroed memory, before the backend knows of it.
-    void init(void *pages, size_t bytes = page_size)
+    // Starts on zeroed memory, before the backend knows of it. Without events the backend sends
+    // none for responses: nobody waits for them. (One in 2^32 messages.)
+    void init(void *pages, size_t bytes = page_size, bool events = true)
     {
         // SAFETY: whole pages of this guest's, larger than the header and ring_slots() slots.
         header_ = static_cast<RingHeader *>(pages);
@@ -47,7 +48,7 @@ public:
         size_ = ring_slots(bytes, sizeof(Slot));
         req_prod_ = published_ = rsp_cons_ = rsp_prod_ = 0;
         store_shared(header_->req_event, 1);
-        store_shared(header_->rsp_event, 1);
+        store_shared(header_->rsp_event, events ? 1 : 0);
     }
 
     unsigned size() const { return size_; }
@@ -68,6 +69,9 @@ public:
         store_shared_object(&slots_[request_slot()], request);
         ++req_prod_;
     }
+
+    // Were requests put since push()?
+    bool staged() const { return req_prod_ != published_; }
 
     // Shows the backend all requests put so far. True: it has to be notified.
     [[nodiscard]] bool push()
