@@ -130,6 +130,14 @@ class Guest:
             raise LabError(f"guest: {command!r} exited with {result.rc}\n{result.out}")
         return result
 
+    def put(self, program, remote):
+        """Copies a local program into the guest, over its network."""
+        self.address()
+        self.dom0.put(program, "/lab/sent")
+        self.dom0.run("(timeout 60 nc -N -l -p 5002 < /lab/sent) >/dev/null 2>&1 </dev/null & sleep 0.5")
+        self.run(f"nc -w 30 {self.dom0.address()} 5002 > {remote} </dev/null && chmod +x {remote}",
+                 timeout=60, check=True)
+
     def address(self, timeout=60):
         """The IPv4 address that DHCP gave it."""
         deadline = time.monotonic() + timeout

@@ -21,7 +21,7 @@ XEN_PACKAGE = "xen-hypervisor-4.17-amd64"
 DOM0_PACKAGES = """xen-utils-4.17 xenstore-utils iproute2 bridge-utils kmod udev e2fsprogs
     dnsmasq-base ethtool iperf3 fio iputils-ping util-linux netcat-openbsd procps qemu-system-xen
     openssh-server""".split()
-GUEST_PACKAGES = """systemd systemd-sysv udev iproute2 util-linux e2fsprogs stress-ng iperf3
+GUEST_PACKAGES = """systemd systemd-sysv udev iproute2 util-linux e2fsprogs xfsprogs fio stress-ng iperf3
     iputils-ping netcat-openbsd procps login kmod""".split()
 DOM0_MODULES = """virtio_pci virtio_blk virtio_net virtio_console ext4 loop bridge xenfs xen-evtchn xen-gntdev
     xen-gntalloc xen-privcmd xen-blkback xen-netback tun brd""".split()

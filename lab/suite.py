@@ -133,6 +133,8 @@ def refuse_bad_settings():
         xen_image(os.environ["XEN"])
     if (os.environ.get("GUEST") or "debian") != "debian":
         GuestKernel(os.environ["GUEST"], os.environ.get("GUEST_INITRD"))
+    if not (os.environ.get("SEED") or "0").isdecimal():
+        raise LabError(f"SEED={os.environ['SEED']}: give a number")
 
 
 def tail_of(text):

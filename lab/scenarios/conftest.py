@@ -5,6 +5,7 @@ it again.
 
 import functools
 import os
+import random
 
 import pytest
 
@@ -18,7 +19,8 @@ DEFAULT_LIMIT = 300
 CHECK_LIMIT = 120
 # A fixture may have to boot dom0 for its snapshot, or to wait while another worker does.
 FIXTURE_LIMIT = 600
-LONGEST_FILES = ["test_hostile_frontend", "test_hostile_backend", "test_commands", "test_net",
+LONGEST_FILES = ["test_hostile_frontend", "test_hostile_backend", "test_integrity", "test_commands",
+                 "test_fio", "test_hotplug", "test_disk_features", "test_net",
                  "test_ssh", "test_xl", "test_sizes", "test_disk", "test_kernel", "test_stress", "test_matrix"]
 
 MARKS = ["limit(seconds): the scenario's time limit",
@@ -127,6 +129,13 @@ def dom0(world):
     return world.dom0
 
 
+@pytest.fixture
+def seed():
+    """SEED=, or one that the command which runs a failed scenario again names."""
+    os.environ["SEED"] = os.environ.get("SEED") or str(random.randrange(1 << 32))
+    return int(os.environ["SEED"])
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_fixture_setup(fixturedef):
     with time_limit(FIXTURE_LIMIT):
@@ -156,6 +165,7 @@ def pytest_runtest_makereport(item, call):
     if call.when == "call":
         item.failed = report.failed
     if report.failed:
-        report.sections.append(("to run it again", replay(item.name)))
+        seed = f" SEED={os.environ['SEED']}" if "seed" in item.fixturenames else ""
+        report.sections.append(("to run it again", replay(item.name) + seed))
         if call.excinfo and call.excinfo.errisinstance(LabError):
             report.longrepr = f"{item.nodeid}: {call.excinfo.value}"

@@ -2,6 +2,7 @@
 """What the guest's kernel is made of: nothing of upstream's Xen code."""
 
 import os
+import re
 import subprocess
 
 import pytest
@@ -50,3 +51,14 @@ def test_the_hypercall_page_is_not_used():
     # readelf has a name of its own for type 2.
     assert len(xen) >= 10 and not [line for line in xen if "NT_ARCH" in line]
     assert "hypercall_page" not in (BUILD / "kernel/System.map").read_text()
+
+
+def test_parameters_are_documented():
+    """What modinfo says of the block frontend, by the name of upstream's."""
+    words = (BUILD / "kernel/modules.builtin.modinfo").read_bytes().decode().split("\0")
+    pattern = r"(xen_blkfront)\.(parm|parmtype)=(\w+):(.+)"
+    found = [match.groups() for word in words if (match := re.fullmatch(pattern, word, re.S))]
+    declared = {(module, name) for module, what, name, _ in found if what == "parmtype"}
+    described = {(module, name) for module, what, name, _ in found if what == "parm"}
+    assert ("xen_blkfront", "trusted") in declared
+    assert not declared - described

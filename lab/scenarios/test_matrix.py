@@ -5,49 +5,41 @@ was not offered. Devices come and go on one running guest; what leaks is found a
 The simulator has the whole matrix; here are the values that dom0's backends can be given.
 """
 
-import contextlib
 import itertools
 import re
 from typing import NamedTuple
 
 import pytest
 
+from lab.disks import Disk, guest_with_qemu, keys, parameters
+
 pytestmark = [pytest.mark.matrix, pytest.mark.lab_only, pytest.mark.limit(200)]
 
 MIB = 4
-IMAGE = "/root/matrix.img"
 DEVICE = "xvdp"
-VBD = 51952
-# QEMU, which is the backend of qdisk, is started with a guest that has such a disk.
-DISKS = ["phy:/dev/vdb,xvda1,w",
-         "format=raw,vdev=xvdo,access=rw,backendtype=qdisk,target=/root/idle.img"]
 
 
-class Disk(NamedTuple):
+class Block(NamedTuple):
     offered: dict                 # keys of the backend, as they have to be
     module: dict = {}             # parameters of xen_blkback
-    options: str = ""             # more of xl's for the disk
-    losetup: str = ""             # options of losetup: the disk is a loop device
-    backend: str = "vbd"          # or qdisk
-    read_only: bool = False
-    sector: int = 512
+    disk: dict = {}               # of lab.disks.Disk
 
 
 BLOCK = {
-    "defaults": Disk({"feature-persistent": "1", "feature-flush-cache": "1"}),
-    "one-queue": Disk({"feature-persistent": "0", "multi-queue-max-queues": "1"},
-                      {"feature_persistent": "N", "max_queues": 1}),
-    "no-discard": Disk({"discard-enable": "0", "feature-discard": None, "direct-io-safe": "1"},
-                       options="no-discard,direct-io-safe"),
-    "read-only": Disk({"mode": "r", "info": "4"}, read_only=True),
-    "4096-byte-sectors": Disk({"sector-size": "4096", "physical-sector-size": "4096",
-                               "sectors": str(MIB * 2048)}, losetup="-b 4096", sector=4096),
+    "defaults": Block({"feature-persistent": "1", "feature-flush-cache": "1"}),
+    "one-queue": Block({"feature-persistent": "0", "multi-queue-max-queues": "1"},
+                       {"feature_persistent": "N", "max_queues": 1}),
+    "no-discard": Block({"discard-enable": "0", "feature-discard": None, "direct-io-safe": "1"},
+                        disk={"options": "no-discard,direct-io-safe"}),
+    "read-only": Block({"mode": "r", "info": "4"}, disk={"read_only": True}),
+    "4096-byte-sectors": Block({"sector-size": "4096", "physical-sector-size": "4096",
+                                "sectors": str(MIB * 2048)}, disk={"sector": 4096}),
     # Not read-only: QEMU 7.2 refuses such a disk ("realization of device xen-disk failed: Block node is
     # read-only"), so that no backend ever answers.
-    "qdisk": Disk({"feature-flush-cache": "1", "max-ring-page-order": "4",
-                   "feature-persistent": None}, backend="qdisk"),
-    "qdisk-no-discard": Disk({"discard-enable": "0", "feature-discard": None},
-                             options="no-discard", backend="qdisk"),
+    "qdisk": Block({"feature-flush-cache": "1", "max-ring-page-order": "4",
+                    "feature-persistent": None}, disk={"backend": "qdisk"}),
+    "qdisk-no-discard": Block({"discard-enable": "0", "feature-discard": None},
+                              disk={"backend": "qdisk", "options": "no-discard"}),
 }
 
 
@@ -70,29 +62,6 @@ NET = {
 }
 
 
-@contextlib.contextmanager
-def parameters(dom0, module, values):
-    """With a module's parameters set for the devices that come now."""
-    folder = f"/sys/module/{module}/parameters"
-    old = {name: dom0.run(f"cat {folder}/{name}", check=True).out.strip() for name in values}
-    write = "echo {} > " + folder + "/{}"
-    try:
-        for name, value in values.items():
-            dom0.run(write.format(value, name), check=True)
-        yield
-    finally:
-        for name, value in old.items():
-            dom0.run(write.format(value, name), check=True)
-
-
-def keys(dom0, domid, kind, device):
-    """The keys of a device: its backend's and its frontend's."""
-    frontend = f"/local/domain/{domid}/device/{'vif' if kind == 'vif' else 'vbd'}/{device}"
-    backend = f"/local/domain/0/backend/{kind}/{domid}/{device}"
-    out = dom0.run(f"xenstore-ls -f {backend}; xenstore-ls -f {frontend}", check=True).out
-    return [dict(re.findall(rf'^{path}/(\S+) = "(.*)"$', out, re.M)) for path in (backend, frontend)]
-
-
 def check_offer(backend, offered):
     wrong = {name: backend.get(name) for name, value in offered.items()
              if backend.get(name) != value}
@@ -106,7 +75,6 @@ def check_disk_keys(backend, frontend):
     assert 1 <= queues <= int(backend.get("multi-queue-max-queues", 1))
     order = int(frontend.get("ring-page-order", 0))
     assert order <= int(backend.get("max-ring-page-order", 0))
-    assert frontend.get("feature-persistent", "0") <= backend.get("feature-persistent", "0")
     rings = [name for name in frontend if re.search(r"(^|/)ring-ref\d*$", name)]
     assert len(rings) == queues << order, rings
     ports = [name for name in frontend if name.split("/")[-1] == "event-channel"]
@@ -127,39 +95,22 @@ def check_nic_keys(backend, frontend):
 
 # ---- disks ----
 
-def attach_disk(dom0, row):
-    """Attaches a new disk with something on it; returns the command that undoes the rest."""
-    dom0.run(f"head -c {MIB}M /dev/urandom > {IMAGE} && sync", check=True)
-    target, undo = IMAGE, f"rm {IMAGE}"
-    if row.backend == "vbd":
-        target = dom0.run(f"losetup -f --show {row.losetup} {IMAGE}", check=True).out.strip()
-        undo = f"losetup -d {target}; {undo}"
-    options = "".join(f",{option}" for option in [row.options] if option)
-    kind = "phy" if row.backend == "vbd" else "qdisk"
-    access = "ro" if row.read_only else "rw"
-    dom0.run(f"xl block-attach xendemo 'format=raw,vdev={DEVICE},access={access},backendtype={kind}"
-             f"{options},target={target}'", timeout=60, check=True)
-    return undo
-
-
-def use_disk(dom0, guest, row):
+def use_disk(dom0, guest, disk):
     """Data both ways; the guest's caches see none of it."""
-    guest.run(f"for i in $(seq 100); do [ -b /dev/{DEVICE} ] && break; sleep 0.1; done; "
-              f"[ -b /dev/{DEVICE} ]", check=True)
-    out = guest.run(f"blockdev --getro --getss --getsize64 /dev/{DEVICE}", check=True).out.split()
-    assert out == [str(int(row.read_only)), str(row.sector), str(MIB << 20)]
-    in_guest = f"dd if=/dev/{DEVICE} bs=1M iflag=direct status=none | sha256sum"
-    in_dom0 = f"sha256sum < {IMAGE}"
+    device, sector = disk.device, disk.sector
+    out = guest.run(f"blockdev --getro --getss --getsize64 {device}", check=True).out.split()
+    assert out == [str(int(disk.read_only)), str(sector), str(MIB << 20)]
+    in_guest = f"dd if={device} bs=1M iflag=direct status=none | sha256sum"
+    in_dom0 = f"sha256sum < {disk.image}"
     assert guest.run(in_guest, check=True).out == dom0.run(in_dom0, check=True).out
-    if row.read_only:
-        assert guest.run(f"dd if=/dev/zero of=/dev/{DEVICE} bs=4k count=1 oflag=direct").rc != 0
+    if disk.read_only:
+        assert guest.run(f"dd if=/dev/zero of={device} bs=4k count=1 oflag=direct").rc != 0
         assert guest.run(in_guest, check=True).out == dom0.run(in_dom0, check=True).out
         return
     # Large requests, then single sectors at odd places, then a flush.
-    sector = row.sector
-    guest.run(f"dd if=/dev/urandom of=/dev/{DEVICE} bs=1M count={MIB} oflag=direct iflag=fullblock && "
-              f"for at in 1 7 9 63 1001; do dd if=/dev/urandom of=/dev/{DEVICE} bs={sector} seek=$at "
-              f"count=1 oflag=direct,sync || exit 1; done; blockdev --flushbufs /dev/{DEVICE}",
+    guest.run(f"dd if=/dev/urandom of={device} bs=1M count={MIB} oflag=direct iflag=fullblock && "
+              f"for at in 1 7 9 63 1001; do dd if=/dev/urandom of={device} bs={sector} seek=$at "
+              f"count=1 oflag=direct,sync || exit 1; done; blockdev --flushbufs {device}",
               timeout=90, check=True)
     assert guest.run(in_guest, check=True).out == dom0.run(in_dom0, check=True).out
 
@@ -167,20 +118,17 @@ def use_disk(dom0, guest, row):
 @pytest.mark.parametrize("name", BLOCK)
 def test_disk(world, dom0, name):
     row = BLOCK[name]
-    dom0.run("truncate -s 1M /root/idle.img", check=True)
-    guest = world.guest(disk=DISKS)
-    undo = "true"
+    guest = guest_with_qemu(world)
     with parameters(dom0, "xen_blkback", row.module):
-        try:
-            undo = attach_disk(dom0, row)
-            use_disk(dom0, guest, row)
-            backend, frontend = keys(dom0, guest.domid(), row.backend, VBD)
-            check_offer(backend, row.offered)
-            check_disk_keys(backend, frontend)
-        finally:
-            dom0.run(f"xl block-detach xendemo {DEVICE}; {undo}", timeout=60)
-    guest.run(f"for i in $(seq 100); do [ -b /dev/{DEVICE} ] || exit 0; sleep 0.1; done; exit 1",
-              check=True)
+        disk = Disk(guest, DEVICE, MIB, **row.disk)
+        dom0.run(f"head -c {MIB}M /dev/urandom > {disk.image} && sync", check=True)
+        disk.attach()
+        use_disk(dom0, guest, disk)
+        backend, frontend = disk.keys()
+        check_offer(backend, row.offered)
+        check_disk_keys(backend, frontend)
+        disk.detach()
+        disk.remove()
 
 
 # ---- network interfaces ----
@@ -213,8 +161,7 @@ def use_nic(dom0, guest, net):
 @pytest.mark.parametrize("name", NET)
 def test_interface(world, dom0, name):
     row = NET[name]
-    dom0.run("truncate -s 1M /root/idle.img", check=True)
-    guest = world.guest(disk=DISKS)
+    guest = guest_with_qemu(world)
     net = f"10.78.{next(SUBNETS)}"
     domid = guest.domid()
     options = f" {row.options}" if row.options else ""
