@@ -149,7 +149,7 @@ TEST_F(Change, WhatTheRingsAreMadeForStays)
     backend->keys["feature-persistent"] = "1";
     backend->keys["max-ring-page-order"] = "2";
     backend->keys["multi-queue-max-queues"] = "4";
-    backend->republish();
+    backend->resize(4096);
     pump();
     EXPECT_EQ(kernel.geometry.queues, 1u);
     EXPECT_EQ(kernel.geometry.ring_pages, 1u);
