@@ -16,8 +16,10 @@ from lab.steps import BUILD, LOGS, LabError, RESULTS, SOURCE, run_logged, say
 
 HOST = BUILD / "host"
 PYTEST = [sys.executable, "-m", "pytest", "-c", "lab/scenarios/pytest.ini", "--rootdir=."]
-# Each worker runs a QEMU of 4 GiB on one core.
-MEMORY_PER_WORKER = 6 << 30
+# Each worker runs a QEMU of 4 GiB, which touches half of that, on one core, half of the time: a guest
+# that waits does so in real time.
+MEMORY_PER_WORKER = 3 << 30
+MOST_WORKERS = 4
 END_SECONDS = 60
 STAGES = {}
 # What has failed though its results show no failure.
@@ -102,7 +104,7 @@ def workers():
     if on_a_host():
         return 1  # Somebody's host is one machine.
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(1, min(os.cpu_count() or 1, 2, memory // MEMORY_PER_WORKER))
+    return max(1, min(2 * (os.cpu_count() or 1), MOST_WORKERS, memory // MEMORY_PER_WORKER))
 
 
 def selected(pattern):
