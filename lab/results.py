@@ -54,7 +54,7 @@ def read(path, records=None):
         named = dict(properties)
         verdict, text = verdict_of(element)
         group = (element.get("classname") or "").rpartition(".")[2]
-        case = Case(group, element.get("name"), verdict, float(element.get("time") or 0), text,
+        case = Case(group, element.get("name") or "", verdict, float(element.get("time") or 0), text,
                     tuple(value for name, value in properties if name == "advisory"),
                     int(named.get("host_tests", 0)),
                     read_record(records, named["record"]) if records and "record" in named else {})

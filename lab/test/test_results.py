@@ -96,6 +96,13 @@ def test_report_names_the_fuzz_targets(cases, tmp_path):
     assert "<h2>Fuzz targets</h2>" in html
 
 
+def test_report_of_an_interrupted_run(tmp_path):
+    """pytest then writes a case without a name."""
+    path = tmp_path / "cut.xml"
+    path.write_text('<testsuite><testcase time="1"/></testsuite>')
+    assert report.scenarios_section(results.read(path))
+
+
 def test_report_without_git(cases, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert report.write(tmp_path / "r.html", cases, [], {}).exists()
