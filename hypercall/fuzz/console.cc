@@ -30,8 +30,8 @@ public:
             }
             return 0;
         });
-        for (unsigned step = 0; !script.done() && step < fuzz::steps_max; ++step)
-            this->step(script);
+        while (script.next_step())
+            step(script);
         race_.disarm();
         expect_healed();
         xen_port_page_free(page_);

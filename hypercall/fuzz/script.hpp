@@ -18,6 +18,8 @@ public:
     Script(const uint8_t *data, size_t size) : at_(data), end_(data + size) {}
 
     bool done() const { return at_ == end_; }
+    // Is there another step? Of no more than these: none takes long, and neither does an input.
+    bool next_step() { return !done() && steps_++ < steps_max; }
     uint8_t byte() { return done() ? 0 : *at_++; }
     unsigned below(unsigned limit) { return byte() % limit; }
 
@@ -95,12 +97,12 @@ public:
     }
 
 private:
+    static constexpr unsigned steps_max = 256;
+
     const uint8_t *at_;
     const uint8_t *end_;
+    unsigned steps_ = 0;
 };
-
-// A script of no more steps than this: none takes long, and neither does an input.
-constexpr unsigned steps_max = 256;
 
 // Readies the process: the first expectation that fails ends it. For a static of each target.
 bool stop_at_failures();

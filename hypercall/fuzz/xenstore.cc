@@ -28,8 +28,8 @@ public:
         store::write("/a", "value");
         store::write("/a/b", "below");
         store::filter_replies([&](Bytes &message) { spoil(script, message); });
-        for (unsigned step = 0; !script.done() && step < fuzz::steps_max; ++step)
-            this->step(script);
+        while (script.next_step())
+            step(script);
         end();
     }
 

@@ -10,8 +10,8 @@ public:
     void play(fuzz::Script &script)
     {
         begin(script);
-        for (unsigned step = 0; !script.done() && step < fuzz::steps_max; ++step)
-            this->step(script);
+        while (script.next_step())
+            step(script);
         end();
     }
 

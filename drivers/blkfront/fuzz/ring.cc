@@ -14,8 +14,8 @@ public:
         pump();
         for (unsigned i = 0; i < 2; ++i) // Initialised, Connected
             follow_with_keys();
-        for (unsigned step = 0; !script.done() && step < fuzz::steps_max; ++step)
-            this->step(script);
+        while (script.next_step())
+            step(script);
         end();
     }
 

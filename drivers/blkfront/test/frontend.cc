@@ -177,15 +177,20 @@ void DiskRig::later()
     pump();
 }
 
+void DiskRig::restart_backend()
+{
+    backend->set_state(1);
+    pump();
+    backend->start();
+    pump();
+}
+
 void DiskRig::replace_backend()
 {
     backend->vanish();
     blkfront_retry_held(disk);
     backend->automatic = backend->follow_states = true;
-    backend->set_state(1);
-    pump();
-    backend->start();
-    pump();
+    restart_backend();
     EXPECT_EQ(backend->frontend_state(), 4u);
 }
 

@@ -78,6 +78,8 @@ public:
     // A connected disk with a backend.
     void connect();
     void detach();
+    // A backend that is there no more starts, from the beginning.
+    void restart_backend();
     // The backend dies; an honest one with the same disk connects.
     void replace_backend();
 

@@ -220,10 +220,7 @@ TEST_F(Hostile, Xsa396GrantHeld)
     EXPECT_EQ(kernel.completions.size(), 2u);
 
     // Starting again does not help while the page is held.
-    backend->set_state(1);
-    pump();
-    backend->start();
-    pump();
+    restart_backend();
     EXPECT_EQ(backend->frontend_state(), 5u);
     EXPECT_EQ(blkfront_in_flight(disk), 1u);
 

@@ -349,10 +349,7 @@ private:
     {
         blkfront_retry_held(disk);
         choose_features();
-        backend->set_state(1);
-        pump();
-        backend->start();
-        pump();
+        restart_backend();
         EXPECT_EQ(backend->frontend_state(), 4u);
     }
 

@@ -97,10 +97,7 @@ TEST_F(Pressure, FewGrantsAtFirst)
         SCOPED_TRACE(grants);
         leave(grants);
         const unsigned before = kernel.ready + kernel.failed;
-        backend->set_state(1);
-        pump();
-        backend->start();
-        pump();
+        restart_backend();
         EXPECT_GT(kernel.ready + kernel.failed, before);
         if (backend->frontend_state() == 4) {
             ++connected;

@@ -145,10 +145,7 @@ TEST_F(Rings, NoMemoryAtAnyPage)
         SCOPED_TRACE(after);
         const unsigned before = kernel.ready + kernel.failed;
         sim::fail_page_alloc(after);
-        backend->set_state(1);
-        pump();
-        backend->start();
-        pump();
+        restart_backend();
         EXPECT_GT(kernel.ready + kernel.failed, before);
         if (backend->frontend_state() == 4) {
             smaller += kernel.geometry.ring_pages < 16;

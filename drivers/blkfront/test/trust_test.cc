@@ -102,10 +102,7 @@ TEST_F(Trust, Xsa403OnlyWhatIsWrittenIsSeen)
             std::fill(backend->disk.begin(), backend->disk.end(), uint8_t{0x11});
             // What this backend was given before, it may be given again: begin with other memory.
             backend->vanish();
-            backend->set_state(1);
-            pump();
-            backend->start();
-            pump();
+            restart_backend();
         }
 }
 

@@ -18,8 +18,8 @@ public:
         ASSERT_EQ(xenbus_core_start_bus(), 0);
         ASSERT_EQ(xenbus_core_start_control(), 0);
         sim::store::filter_replies([&](std::vector<uint8_t> &message) { fail(message); });
-        for (unsigned step = 0; !script.done() && step < fuzz::steps_max; ++step)
-            this->step(script);
+        while (script.next_step())
+            step(script);
         end();
     }
 
