@@ -8,7 +8,7 @@ packages="
     build-essential bc bison flex libelf-dev libssl-dev xz-utils cpio kmod ccache lz4 patch perl
     linux-source-6.1
     cmake libgtest-dev libgmock-dev libxen-dev clang clang-format clang-tidy libclang-rt-dev llvm
-    python3 python3-pytest python3-pytest-xdist qemu-system-x86 qemu-utils debootstrap busybox-static e2fsprogs
+    python3 python3-dpkt python3-pytest python3-pytest-xdist qemu-system-x86 qemu-utils debootstrap busybox-static e2fsprogs
     cloc openssh-client git
 "
 

@@ -20,11 +20,11 @@ SUITE = "bookworm"
 XEN_PACKAGE = "xen-hypervisor-4.17-amd64"
 DOM0_PACKAGES = """xen-utils-4.17 xenstore-utils iproute2 bridge-utils kmod udev e2fsprogs
     dnsmasq-base ethtool iperf3 fio iputils-ping util-linux netcat-openbsd procps qemu-system-xen
-    openssh-server""".split()
+    openssh-server tcpdump""".split()
 GUEST_PACKAGES = """systemd systemd-sysv udev iproute2 util-linux e2fsprogs xfsprogs fio stress-ng iperf3
-    iputils-ping netcat-openbsd procps login kmod""".split()
+    iputils-ping netcat-openbsd ethtool procps login kmod""".split()
 DOM0_MODULES = """virtio_pci virtio_blk virtio_net virtio_console ext4 loop bridge xenfs xen-evtchn xen-gntdev
-    xen-gntalloc xen-privcmd xen-blkback xen-netback tun brd""".split()
+    xen-gntalloc xen-privcmd xen-blkback xen-netback tun brd veth 8021q""".split()
 DOM0_BOOT_MODULES = ["virtio_pci", "virtio_blk", "ext4"]
 STAND_IN_MODULES = ["xen-blkfront", "xen-netfront", "ext4"]
 

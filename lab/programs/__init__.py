@@ -11,6 +11,8 @@ FLAGS = {
     "entry32": ["-O1", "-m32", "-ffreestanding", "-fno-exceptions", "-fno-pic",
                 "-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-nostdlib", "-static"],
     "oracle": ["-O2", "-static", "-s"],
+    "wire": ["-O2", "-static", "-s"],
+    "xdp": ["-O2", "-static", "-s"],
 }
 
 
