@@ -13,7 +13,7 @@ COMPLAINTS = re.compile(
     r"|segfault at|traps: |trap invalid opcode|bad page|Bad page"
     r"|I/O error|EXT4-fs (error|warning)|Buffer I/O|JBD2: .*(error|Error)|NETDEV WATCHDOG"
     r"|\(XEN\).*(\b[Ee]rror\b|ERROR|\bBUG\b|Assertion|[Pp]anic|FATAL|crash|Unhandled|[Ww]arning"
-    r"|Bad |bad |invalid|Invalid|illegal|Attempt|Failed|failed|Non-privileged|Could not)")
+    r"|Bad |\bbad |invalid|Invalid|illegal|Attempt|Failed|failed|Non-privileged|Could not)")
 
 # What a healthy system says, too.
 HARMLESS = re.compile(

@@ -27,6 +27,7 @@ GOOD_LINES = [
     "[    0.1] Linux version 6.1.0", "(XEN) Xen version 4.17", "xendemo login: ",
     "[    0.2] x86/mm: Checked W+X mappings: passed, no W+X pages found.",
     "[    0.2] EXT4-fs (xvda1): re-mounted. Quota mode: none.",
+    "(XEN) [0x237]      0 0x12ebad 0x00000001          0 0x12ebad 0x19",
 ]
 
 
