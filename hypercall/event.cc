@@ -48,12 +48,13 @@ uint64_t EventThrottle::next_delay(uint32_t progress, bool &longest)
     return delay;
 }
 
-void EventThrottle::done(EventPort port, uint32_t progress)
+void EventThrottle::done(EventPort port, uint32_t progress, uint64_t pause_ns)
 {
     if (due_.exchange(0) == 0)
         return;
     bool longest = false;
-    const uint64_t delay = next_delay(progress, longest);
+    const uint64_t needed = next_delay(progress, longest);
+    const uint64_t delay = needed > pause_ns ? needed : pause_ns;
     if (longest && !reported_) {
         reported_ = true;
         Line line;

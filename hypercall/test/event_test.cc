@@ -207,6 +207,25 @@ TEST_F(EventTest, Xsa332NothingComesBeforeTheLastOneIsDone)
     EXPECT_EQ(end_.events, 2u) << "a broken device is never done";
 }
 
+// However well it behaves, the next one waits so long; not longer, and a storm's delay counts.
+TEST_F(EventTest, PausesWhenAsked)
+{
+    const uint32_t port = connect();
+    end_.deferred = true;
+    for (unsigned i = 0; i < 10; ++i) {
+        const unsigned before = end_.events;
+        peer_.notify(port);
+        ASSERT_EQ(end_.events, before + 1);
+        end_.channel.done(++end_.progress, 5 * millisecond);
+        peer_.notify(port);
+        sim::advance(4 * millisecond);
+        EXPECT_EQ(end_.events, before + 1);
+        sim::advance(2 * millisecond);
+        EXPECT_EQ(end_.events, before + 2);
+        end_.channel.done(++end_.progress);
+    }
+}
+
 TEST_F(EventTest, DoneWithoutAnEventIsNothing)
 {
     const uint32_t port = connect();

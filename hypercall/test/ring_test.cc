@@ -155,6 +155,24 @@ TEST_F(RingTest, FinalCheckArmsTheEvent)
     EXPECT_EQ(front_.final_check().value(), 1u);
 }
 
+TEST_F(RingTest, FinalCheckArmsTheEventForLater)
+{
+    send(5);
+    EXPECT_EQ(front_.outstanding(), 5u);
+    EXPECT_EQ(front_.final_check(3).value(), 0u);
+    Request request;
+    for (unsigned i = 1; i <= 5; i++) {
+        ASSERT_TRUE(back_.get(request));
+        back_.put(Response{});
+        EXPECT_EQ(back_.push(), i == 3) << i;
+    }
+    ASSERT_EQ(front_.poll().value(), 5u);
+    (void)front_.take();
+    EXPECT_EQ(front_.outstanding(), 4u);
+    front_.put(Request{}); // not published
+    EXPECT_EQ(front_.outstanding(), 4u);
+}
+
 TEST_F(RingTest, ResponsesThatNobodyAskedFor)
 {
     send(4);

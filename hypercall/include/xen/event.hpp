@@ -22,8 +22,8 @@ public:
     // What the event asked for was looked at, here or elsewhere. `progress` moves by one, at least,
     // with each thing that the peer completed (a ring's taken()); who found it does not matter.
     // Without arrived() it does nothing. A device that its peer broke does not call it: its port
-    // stays masked.
-    void done(EventPort port, uint32_t progress);
+    // stays masked. `pause_ns`: how long the next event has to wait in any case.
+    void done(EventPort port, uint32_t progress, uint64_t pause_ns = 0);
 
 private:
     uint64_t next_delay(uint32_t progress, bool &longest);
@@ -56,7 +56,10 @@ public:
 
     // See EventThrottle.
     void arrived() { throttle_.arrived(); }
-    void done(uint32_t progress) { throttle_.done(port_, progress); }
+    void done(uint32_t progress, uint64_t pause_ns = 0)
+    {
+        throttle_.done(port_, progress, pause_ns);
+    }
 
     // Stops delivery, then closes the port. Idempotent. May sleep; never called by the handler.
     void close();

@@ -104,6 +104,9 @@ public:
     // How many responses were taken so far: whether there was progress.
     uint32_t taken() const { return rsp_cons_; }
 
+    // How many published requests have no response that was taken.
+    uint32_t outstanding() const { return published_ - rsp_cons_; }
+
     // The index as poll() last found it.
     uint32_t producer() const { return rsp_prod_; }
 
@@ -117,11 +120,11 @@ public:
         return response;
     }
 
-    // Asks for an event at the next response, and looks once more, as poll(): a response may have
-    // come without an event.
-    Result<uint32_t> final_check()
+    // Asks for an event at the next response, or at the nth from now, and looks once more, as
+    // poll(): a response may have come without an event.
+    Result<uint32_t> final_check(uint32_t nth = 1)
     {
-        store_shared(header_->rsp_event, rsp_cons_ + 1);
+        store_shared(header_->rsp_event, rsp_cons_ + nth);
         // Pairs with the backend's barrier between storing rsp_prod and loading rsp_event.
         full_barrier();
         return poll();
