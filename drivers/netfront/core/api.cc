@@ -6,6 +6,10 @@
 
 namespace {
 
+// The device comes first, its queues behind it.
+constexpr size_t queues_at = (sizeof(xen::NetFront) + 15) & ~size_t{15};
+static_assert(alignof(xen::NetFront) <= 16 && alignof(xen::Queue) <= 16);
+
 xen::NetFront &core(netfront *device)
 {
     // SAFETY: the only netfront pointers there are come from netfront_create().
@@ -14,15 +18,18 @@ xen::NetFront &core(netfront *device)
 
 } // namespace
 
-size_t netfront_object_size(void)
+size_t netfront_object_size(unsigned queues_max)
 {
-    static_assert(alignof(xen::NetFront) <= 16);
-    return sizeof(xen::NetFront);
+    return queues_at + queues_max * sizeof(xen::Queue);
 }
 
 int netfront_create(void *memory, const netfront_config *config, uint8_t *mac, netfront **device)
 {
-    auto *front = new (memory) xen::NetFront;
+    // SAFETY: netfront_object_size() has room for so many.
+    auto *queues = reinterpret_cast<xen::Queue *>(static_cast<char *>(memory) + queues_at);
+    for (unsigned i = 0; i < config->queues_max; i++)
+        new (&queues[i]) xen::Queue;
+    auto *front = new (memory) xen::NetFront(queues, config->queues_max);
     xen::netif::MacAddress address;
     if (auto status = front->create(*config, address); !status.ok())
         return xen::to_errno(status.error());
@@ -40,20 +47,59 @@ void netfront_backend_changed(netfront *device, unsigned state)
                                                : xen::XenbusState::unknown);
 }
 
-void netfront_handle_broken(netfront *device) { core(device).handle_broken(); }
+void netfront_work(netfront *device) { core(device).work(); }
+
+void netfront_reconnect(netfront *device) { core(device).reconnect(); }
+
+void netfront_hash_changed(netfront *device) { core(device).hash_changed(); }
+
+int netfront_filter_multicast(netfront *device, bool on)
+{
+    return xen::to_errno(core(device).filter_multicast(on).error());
+}
 
 void netfront_remove(netfront *device) { core(device).remove(); }
 
-netfront_verdict netfront_transmit(netfront *device, const void *packet, size_t length)
+netfront_verdict netfront_transmit(netfront *device, unsigned queue, const netfront_packet *packet,
+                                   void (*copy)(void *cookie, size_t offset, void *to, size_t size),
+                                   void *cookie, bool more)
 {
-    return core(device).transmit(packet, length);
+    xen::Queue *to = core(device).queue(queue);
+    return to ? to->transmit({*packet, copy, cookie}, more) : NETFRONT_DROPPED;
 }
 
-unsigned netfront_poll(netfront *device, unsigned budget) { return core(device).poll(budget); }
-
-bool netfront_rearm(netfront *device) { return core(device).rearm(); }
-
-void netfront_get_counters(netfront *device, netfront_counters *counters)
+void netfront_flush(netfront *device, unsigned queue)
 {
-    core(device).get_counters(*counters);
+    if (xen::Queue *to = core(device).queue(queue))
+        to->flush();
+}
+
+netfront_verdict netfront_multicast(netfront *device, const uint8_t *mac, bool add)
+{
+    return core(device).queue(0)->multicast(mac, add);
+}
+
+unsigned netfront_poll(netfront *device, unsigned queue, unsigned budget)
+{
+    xen::Queue *from = core(device).queue(queue);
+    return from ? from->poll(budget) : 0;
+}
+
+bool netfront_rearm(netfront *device, unsigned queue)
+{
+    xen::Queue *from = core(device).queue(queue);
+    return from && from->rearm();
+}
+
+void netfront_set_coalesce(netfront *device, unsigned tx_frames, uint32_t pause_ns)
+{
+    core(device).set_coalesce(tx_frames, pause_ns);
+}
+
+bool netfront_get_statistics(netfront *device, unsigned queue, netfront_statistics *statistics)
+{
+    xen::Queue *of = core(device).queue(queue);
+    if (of)
+        of->get_statistics(*statistics);
+    return of;
 }

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// A network frontend's life in xenstore (public/io/netif.h, xenbus.h): negotiation, connect, close,
-// reconnect, detach. All of it runs in one thread at a time.
+// A network frontend's life in xenstore (public/io/netif.h, xenbus.h): creation, what the backend's
+// states mean, close, detach. All of it runs in one thread at a time.
 #include "device.hpp"
-
-#include <xen/port.h>
 
 namespace xen {
 
@@ -11,61 +9,51 @@ namespace {
 
 constexpr Transaction no_transaction{};
 
-// What this frontend asks for, and what it explicitly does not: packets come whole, one page each,
-// with complete checksums.
-struct Feature {
-    const char *key;
-    uint64_t value;
-};
-constexpr Feature features[] = {
-    {"request-rx-copy", 1},         {"feature-rx-notify", 1},         {"feature-sg", 0},
-    {"feature-no-csum-offload", 1}, {"feature-ipv6-csum-offload", 0}, {"feature-gso-tcpv4", 0},
-    {"feature-gso-tcpv6", 0},
-};
+// Nothing depends on it: without the watch a change is noticed when the device connects again.
+void start_watch(Watch &watch, const Path &directory, const char *key,
+                 void (*changed)(void *context, const char *path), void *context)
+{
+    watch.changed = changed;
+    watch.context = context;
+    auto path = join_path(directory.c_str(), key);
+    if (!path.ok())
+        return;
+    watch.path = path.value();
+    if (xenstore::watch(watch).ok())
+        return;
+    Line line;
+    log_warning(line.text(watch.path.c_str()).text(": cannot be watched"));
+}
 
 } // namespace
 
-// ---- RingPage ----
-
-Status RingPage::allocate(DomId peer)
+bool Link::violation(const char *field, uint64_t value)
 {
-    page_ = xen_port_page_alloc();
-    if (page_ == nullptr)
-        return Error::no_memory;
-    grant_ = TRY(Grant::give(peer, page_, GrantAccess::read_write));
-    return {};
-}
-
-bool RingPage::release()
-{
-    if (!grant_.end().ok())
+    if (broken.exchange(1) != 0)
         return false;
-    if (page_ != nullptr)
-        xen_port_page_free(page_);
-    page_ = nullptr;
-    return true;
-}
-
-void RingPage::abandon()
-{
-    if (!release())
-        grant_.end_and_free(page_);
-    page_ = nullptr;
+    Line line;
+    line.text(nodename.c_str()).text(": broken by its backend: ");
+    line.text(field).text(" = ").number(value);
+    log_error(line);
+    netfront_port_wake(context);
+    return false;
 }
 
 // ---- creation and end ----
 
 Status NetFront::create(const netfront_config &config, netif::MacAddress &mac)
 {
-    context_ = config.context;
-    backend_id_ = DomId{config.backend_id};
-    nodename_ = TRY(join_path(config.nodename, ""));
+    link_.context = config.context;
+    link_.backend_id = DomId{config.backend_id};
+    link_.nodename = TRY(join_path(config.nodename, ""));
     backend_ = TRY(join_path(config.backend, ""));
+    for (unsigned i = 0; i < queues_max_; i++)
+        queues_[i].init(link_, i);
 
-    auto text = xenstore::read(no_transaction, nodename_.c_str(), "mac");
+    auto text = xenstore::read(no_transaction, link_.nodename.c_str(), "mac");
     if (!text.ok() || !netif::parse_mac(text.value().data, text.value().length, mac)) {
         Line line;
-        line.text(nodename_.c_str()).text(": no valid mac: ");
+        line.text(link_.nodename.c_str()).text(": no valid mac: ");
         if (text.ok())
             line.text("\"").untrusted(text.value().data, text.value().length).text("\"");
         else
@@ -73,17 +61,28 @@ Status NetFront::create(const netfront_config &config, netif::MacAddress &mac)
         log_error(line);
         return text.ok() ? Error::invalid : text.error();
     }
-    return set_state(XenbusState::initialising);
+    TRY(set_state(XenbusState::initialising));
+    start_watch(mtu_watch_, link_.nodename, "mtu", on_setting, this);
+    start_watch(carrier_watch_, backend_, "carrier", on_setting, this);
+    return {};
 }
 
 void NetFront::remove()
 {
+    xenstore::unwatch(mtu_watch_);
+    xenstore::unwatch(carrier_watch_);
     quiesce();
-    tx_page_.abandon();
-    rx_page_.abandon();
-    tx_pages_.abandon();
-    rx_pages_.abandon();
+    for (unsigned i = 0; i < queues_max_; i++)
+        queues_[i].abandon();
+    control_.abandon();
     set_closed();
+}
+
+void NetFront::on_setting(void *self, const char *)
+{
+    auto &front = *static_cast<NetFront *>(self);
+    front.settings_changed_.store(1);
+    netfront_port_wake(front.link_.context);
 }
 
 // ---- what the backend does ----
@@ -126,16 +125,15 @@ void NetFront::backend_changed(XenbusState state)
 
 void NetFront::backend_ready()
 {
-    {
-        Locked locked(*this);
-        if (link_ != Link::attached)
-            return;
-        link_ = Link::up;
-    }
-    // The receive buffers were posted before anybody listened.
-    event_.notify();
+    if (!attached_ || announced_ || link_.broken.load() != 0)
+        return;
+    read_settings();
+    for (unsigned i = 0; i < link_.features.queues; i++)
+        queues_[i].start();
     announced_ = true;
-    netfront_port_link(context_, true);
+    netfront_port_connected(link_.context, &link_.features);
+    if (link_.features.control_ring)
+        control_.start(queues_, wishes_.static_grants);
 }
 
 // The backend is through with this connection. If it is not being removed ("online"), ask for the
@@ -151,81 +149,46 @@ void NetFront::backend_closed()
         (void)set_state(XenbusState::initialising);
 }
 
-void NetFront::handle_broken()
+// ---- what the kernel wants ----
+
+void NetFront::work()
 {
-    {
-        Locked locked(*this);
-        if (link_ != Link::broken)
-            return;
+    if (link_.broken.load() != 0) {
+        quiesce();
+        (void)release();
+        (void)set_state(XenbusState::closing);
+        return;
     }
+    bool changed = control_.work();
+    if (settings_changed_.exchange(0) != 0 && announced_) {
+        const netfront_features before = link_.features;
+        read_settings();
+        changed |= before.mtu != link_.features.mtu || before.carrier != link_.features.carrier;
+    }
+    if (changed && announced_)
+        netfront_port_connected(link_.context, &link_.features);
+}
+
+void NetFront::reconnect()
+{
+    if (!attached_)
+        return; // the wishes are asked for when there is a connection to make
     quiesce();
-    (void)release();
     (void)set_state(XenbusState::closing);
 }
 
-// ---- connecting ----
-
-void NetFront::on_event(void *self)
+Status NetFront::filter_multicast(bool on)
 {
-    auto &front = *static_cast<NetFront *>(self);
-    front.event_.arrived();
-    netfront_port_event(front.context_);
+    if (!announced_ || !link_.features.multicast_filter)
+        return Error::not_supported;
+    return xenstore::write_number(no_transaction, link_.nodename.c_str(),
+                                  "request-multicast-control", on);
 }
 
-void NetFront::connect()
+void NetFront::set_coalesce(uint32_t tx_frames, uint32_t pause_ns)
 {
-    // Or a backend that goes round and holds on to everything would get all the guest's grants.
-    if (!release())
-        return give_up("the backend holds pages of an earlier connection", Error::busy);
-    auto copy = xenstore::read_number(no_transaction, backend_.c_str(), "feature-rx-copy");
-    if (!copy.ok())
-        return give_up("reading the backend's feature-rx-copy", copy.error());
-    if (copy.value() != 1)
-        return give_up("the backend's feature-rx-copy is not 1", Error::not_supported);
-    if (Status status = allocate(); !status.ok())
-        return give_up("setting up the rings", status.error());
-    if (Status status = publish(); !status.ok())
-        return give_up("writing to xenstore", status.error());
-}
-
-Status NetFront::allocate()
-{
-    TRY(tx_page_.allocate(backend_id_));
-    TRY(rx_page_.allocate(backend_id_));
-    TRY(tx_pages_.allocate(backend_id_, GrantAccess::read_only, tx_buffers));
-    TRY(rx_pages_.allocate(backend_id_, GrantAccess::read_write, rx_buffers));
-    {
-        Locked locked(*this);
-        start_rings();
-        link_ = Link::attached;
-    }
-    // Last: a backend that guesses the port sends events at once, and a poll of a device that is
-    // not attached would leave the port masked.
-    return event_.listen(backend_id_, on_event, this);
-}
-
-Status NetFront::publish()
-{
-    const char *directory = nodename_.c_str();
-    TRY(xenstore::write_number(no_transaction, directory, "tx-ring-ref", tx_page_.grant().value));
-    TRY(xenstore::write_number(no_transaction, directory, "rx-ring-ref", rx_page_.grant().value));
-    TRY(xenstore::write_number(no_transaction, directory, "event-channel", event_.port().value));
-    for (const Feature &feature : features)
-        TRY(xenstore::write_number(no_transaction, directory, feature.key, feature.value));
-    // The backend reads the keys when it sees this state, not before.
-    return set_state(XenbusState::connected);
-}
-
-void NetFront::give_up(const char *why, Error error)
-{
-    Line line;
-    line.text(nodename_.c_str()).text(": not connected: ").text(why).text(": error ");
-    line.number(static_cast<uint64_t>(error));
-    log_error(line);
-    quiesce();
-    (void)release();
-    gave_up_ = true;
-    (void)set_state(XenbusState::closing);
+    link_.tx_frames.store(tx_frames == 0 ? 1 : tx_frames);
+    link_.pause_ns.store(pause_ns);
 }
 
 // ---- taking a connection apart; each step may be repeated ----
@@ -233,22 +196,24 @@ void NetFront::give_up(const char *why, Error error)
 // No packet and no event from now on. The pages stay granted.
 void NetFront::quiesce()
 {
-    {
-        Locked locked(*this);
-        if (link_ == Link::broken)
-            gave_up_ = true;
-        link_ = Link::down;
-    }
+    for (unsigned i = 0; i < queues_max_; i++)
+        queues_[i].close();
+    attached_ = false;
+    if (link_.broken.exchange(0) != 0)
+        gave_up_ = true;
     if (announced_) {
         announced_ = false;
-        netfront_port_link(context_, false);
+        netfront_port_disconnected(link_.context);
     }
-    event_.close();
+    for (unsigned i = 0; i < queues_max_; i++)
+        queues_[i].close_events();
+    control_.close();
 }
 
-// Ends the connection towards the backend.
+// Ends the connection towards the backend. One that it never took part in would fail again.
 void NetFront::retire()
 {
+    gave_up_ |= attached_ && !announced_;
     quiesce();
     if (state_ != XenbusState::initialising)
         set_closed();
@@ -257,25 +222,36 @@ void NetFront::retire()
 // Takes the pages back. False: the backend has some of them mapped; they stay this device's.
 bool NetFront::release()
 {
-    bool all = tx_page_.release();
-    all &= rx_page_.release();
-    all &= tx_pages_.release();
-    all &= rx_pages_.release();
+    bool all = control_.release();
+    for (unsigned i = 0; i < queues_max_; i++)
+        all &= queues_[i].release();
     return all;
 }
 
 // A directory that is gone must not be made again by writing into it.
 void NetFront::set_closed()
 {
-    if (read_state(nodename_.c_str()) != XenbusState::unknown)
+    if (read_state(link_.nodename.c_str()) != XenbusState::unknown)
         (void)set_state(XenbusState::closed);
+}
+
+void NetFront::give_up(const char *why, Error error)
+{
+    Line line;
+    line.text(link_.nodename.c_str()).text(": not connected: ").text(why).text(": error ");
+    line.number(static_cast<uint64_t>(error));
+    log_error(line);
+    quiesce();
+    (void)release();
+    gave_up_ = true;
+    (void)set_state(XenbusState::closing);
 }
 
 Status NetFront::set_state(XenbusState state)
 {
     if (state == state_)
         return {};
-    Status status = write_state(nodename_.c_str(), state);
+    Status status = write_state(link_.nodename.c_str(), state);
     // Whether a write that timed out happens yet, nobody knows.
     state_ = status.ok() ? state : XenbusState::unknown;
     return status;

@@ -1,10 +1,36 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// Allocates, grants, revokes and frees the packet buffers (public/grant_table.h, version 1).
+// Allocates, grants, revokes and frees rings and packet buffers (public/grant_table.h, version 1).
 #include "granted_pages.hpp"
 
 #include <xen/port.h>
 
 namespace xen {
+
+Status GrantedPage::allocate(DomId peer)
+{
+    page_ = xen_port_page_alloc();
+    if (page_ == nullptr)
+        return Error::no_memory;
+    grant_ = TRY(Grant::give(peer, page_, GrantAccess::read_write));
+    return {};
+}
+
+bool GrantedPage::release()
+{
+    if (!grant_.end().ok())
+        return false;
+    if (page_ != nullptr)
+        xen_port_page_free(page_);
+    page_ = nullptr;
+    return true;
+}
+
+void GrantedPage::abandon()
+{
+    if (!release())
+        grant_.end_and_free(page_);
+    page_ = nullptr;
+}
 
 Status GrantedPages::allocate(DomId peer, GrantAccess access, unsigned count)
 {
