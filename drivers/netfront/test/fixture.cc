@@ -2,6 +2,8 @@
 // The kernel around the network frontend's core in tests: netfront_port.h, bus and NAPI.
 #include "fixture.hpp"
 
+#include <algorithm>
+
 #include <xen/grant.hpp>
 
 using netfront_test::NetFrontTest;
@@ -14,72 +16,151 @@ NetFrontTest &test(void *context) { return *static_cast<NetFrontTest *>(context)
 
 // ---- netfront_port.h ----
 
-void netfront_port_lock(void *context)
+void netfront_port_lock(void *context, unsigned queue, bool transmit)
 {
-    EXPECT_FALSE(test(context).locked);
-    test(context).locked = true;
+    bool &locked = test(context).queues.at(queue).locked[transmit];
+    EXPECT_FALSE(locked);
+    // In this order only; and no queue's locks with another's, but to transmit what was received.
+    EXPECT_TRUE(transmit || !test(context).locked());
+    locked = true;
 }
 
-void netfront_port_unlock(void *context)
+void netfront_port_unlock(void *context, unsigned queue, bool transmit)
 {
-    EXPECT_TRUE(test(context).locked);
-    test(context).locked = false;
+    bool &locked = test(context).queues.at(queue).locked[transmit];
+    EXPECT_TRUE(locked);
+    locked = false;
 }
 
-void netfront_port_event(void *context)
+void netfront_port_wishes(void *context, netfront_wishes *wishes)
 {
-    test(context).poll_wanted = true;
+    EXPECT_FALSE(test(context).locked());
+    *wishes = test(context).wishes;
+}
+
+void netfront_port_hash(void *context, netfront_hash *hash)
+{
+    EXPECT_FALSE(test(context).locked());
+    *hash = test(context).hash;
+}
+
+void netfront_port_connected(void *context, const netfront_features *features)
+{
+    EXPECT_FALSE(test(context).locked());
+    test(context).features = *features;
+    if (std::exchange(test(context).link, true)) {
+        test(context).updates++;
+        return;
+    }
+    test(context).link_changes++;
+    for (auto &queue : test(context).queues)
+        queue.full = false;
+}
+
+void netfront_port_disconnected(void *context)
+{
+    EXPECT_FALSE(test(context).locked());
+    EXPECT_TRUE(test(context).link);
+    test(context).link = false;
+    test(context).link_changes++;
+    for (auto &queue : test(context).queues)
+        queue.bytes_queued = queue.packets_queued = 0;
+}
+
+void netfront_port_multicast_refused(void *context) { test(context).refused_multicasts++; }
+
+void netfront_port_wake(void *context) { test(context).work_wanted = true; }
+
+void netfront_port_event(void *context, unsigned queue)
+{
+    test(context).queues.at(queue).poll_wanted = true;
     if (test(context).on_event)
         test(context).on_event();
     test(context).events++;
 }
 
-void netfront_port_link(void *context, bool up)
+void netfront_port_tx_full(void *context, unsigned queue)
 {
-    EXPECT_FALSE(test(context).locked);
-    EXPECT_NE(test(context).link, up);
-    test(context).link = up;
-    test(context).full = false;
-    test(context).link_changes++;
+    EXPECT_TRUE(test(context).queues.at(queue).locked[true]);
+    test(context).queues[queue].full = true;
 }
 
-void netfront_port_tx_full(void *context)
+void netfront_port_tx_room(void *context, unsigned queue)
 {
-    EXPECT_TRUE(test(context).locked);
-    test(context).full = true;
+    EXPECT_TRUE(test(context).queues.at(queue).locked[true]);
+    test(context).queues[queue].full = false;
 }
 
-void netfront_port_tx_room(void *context)
+bool netfront_port_tx_queued(void *context, unsigned queue, uint32_t bytes, bool)
 {
-    EXPECT_TRUE(test(context).locked);
-    test(context).full = false;
+    EXPECT_TRUE(test(context).queues.at(queue).locked[true]);
+    test(context).queues[queue].bytes_queued += bytes;
+    test(context).queues[queue].packets_queued++;
+    return test(context).last_of_burst;
 }
 
-void *netfront_port_rx_buffer(void *context, size_t length)
+void netfront_port_tx_completed(void *context, unsigned queue, unsigned packets, unsigned bytes)
 {
-    EXPECT_TRUE(test(context).locked);
-    if (test(context).out_of_buffers)
+    EXPECT_TRUE(test(context).link);
+    auto &of = test(context).queues.at(queue);
+    EXPECT_TRUE(of.locked[true]);
+    ASSERT_LE(packets, of.packets_queued);
+    ASSERT_LE(bytes, of.bytes_queued);
+    of.packets_queued -= packets;
+    of.bytes_queued -= bytes;
+    EXPECT_EQ(of.packets_queued == 0, of.bytes_queued == 0);
+}
+
+void *netfront_port_rx_memory(void *context, unsigned queue, const netfront_packet *packet,
+                              uint32_t offset, uint32_t *size)
+{
+    auto &kernel = test(context);
+    EXPECT_TRUE(kernel.queues.at(queue).locked[false]);
+    EXPECT_EQ(*size, packet->length - offset);
+    if (kernel.out_of_buffers)
         return nullptr;
-    test(context).filling.assign(length, 0xaa);
-    return test(context).filling.data();
+    if (offset == 0)
+        kernel.filling.assign(packet->length, 0xaa);
+    EXPECT_EQ(kernel.filling.size(), packet->length);
+    *size = std::min(*size, kernel.memory_piece);
+    return kernel.filling.data() + offset;
 }
 
-void netfront_port_rx_packet(void *context)
+void netfront_port_rx_packet(void *context, unsigned queue, const netfront_packet *packet)
 {
-    EXPECT_TRUE(test(context).locked);
+    EXPECT_TRUE(test(context).queues.at(queue).locked[false]);
     test(context).received.push_back(std::move(test(context).filling));
-}
-
-void netfront_port_broken(void *context)
-{
-    EXPECT_TRUE(test(context).locked);
-    EXPECT_FALSE(test(context).broken_reported);
-    test(context).broken_reported = true;
+    test(context).descriptions.push_back(*packet);
 }
 
 namespace netfront_test {
 
+namespace {
+
+// The source of a transmit: each byte of it is taken once, in order.
+struct Source {
+    const Packet &packet;
+    size_t taken = 0;
+};
+
+void copy_packet(void *cookie, size_t offset, void *to, size_t size)
+{
+    auto &source = *static_cast<Source *>(cookie);
+    ASSERT_EQ(offset, source.taken);
+    ASSERT_LE(offset + size, source.packet.size());
+    std::memcpy(to, source.packet.data() + offset, size);
+    source.taken += size;
+}
+
+} // namespace
+
 // ---- the fixture ----
+
+bool NetFrontTest::locked() const
+{
+    return std::any_of(queues.begin(), queues.end(),
+                       [](const Queue &queue) { return queue.locked[0] || queue.locked[1]; });
+}
 
 void NetFrontTest::SetUp()
 {
@@ -101,10 +182,13 @@ void NetFrontTest::TearDown()
 
 int NetFrontTest::probe()
 {
-    memory_ =
-        std::make_unique<std::max_align_t[]>(netfront_object_size() / sizeof(std::max_align_t) + 1);
-    const netfront_config config{
-        .nodename = "device/vif/0", .backend = back_path.c_str(), .backend_id = 0, .context = this};
+    memory_ = std::make_unique<std::max_align_t[]>(
+        netfront_object_size(queues_max) / sizeof(std::max_align_t) + 1);
+    const netfront_config config{.nodename = "device/vif/0",
+                                 .backend = back_path.c_str(),
+                                 .backend_id = 0,
+                                 .queues_max = queues_max,
+                                 .context = this};
     netfront *created = nullptr;
     const int error = netfront_create(memory_.get(), &config, mac.data(), &created);
     if (error == 0) {
@@ -152,14 +236,15 @@ bool NetFrontTest::turn()
         const auto text = sim::store::read(back_path + "/state");
         netfront_backend_changed(device, text && text->size() == 1 ? (*text)[0] - '0' : 0);
     }
-    if (poll_wanted) {
-        busy = true;
-        poll();
+    for (unsigned queue = 0; queue < queues_max; queue++) {
+        if (queues[queue].poll_wanted) {
+            busy = true;
+            poll(64, queue);
+        }
     }
-    if (broken_reported) {
-        broken_reported = false;
+    if (std::exchange(work_wanted, false)) {
         busy = true;
-        netfront_handle_broken(device);
+        netfront_work(device);
     }
     return busy;
 }
@@ -172,25 +257,33 @@ void NetFrontTest::settle()
 }
 
 // One turn of NAPI.
-void NetFrontTest::poll(unsigned budget)
+void NetFrontTest::poll(unsigned budget, unsigned queue)
 {
-    poll_wanted = false;
-    const unsigned done = netfront_poll(device, budget);
+    bool &wanted = queues[queue].poll_wanted;
+    wanted = false;
+    const unsigned done = netfront_poll(device, queue, budget);
     EXPECT_LE(done, budget);
-    if (done == budget || netfront_rearm(device))
-        poll_wanted = true;
+    if (done == budget || netfront_rearm(device, queue))
+        wanted = true;
 }
 
-netfront_verdict NetFrontTest::send(const Packet &packet)
+netfront_verdict NetFrontTest::send(const Packet &packet) { return send(packet, {}); }
+
+netfront_verdict NetFrontTest::send(const Packet &packet, netfront_packet description,
+                                    unsigned queue, bool more)
 {
-    // A block of its own, so that the sanitizer sees any read beyond the packet.
-    return netfront_transmit(device, packet.data(), packet.size());
+    Source source{packet};
+    description.length = static_cast<uint32_t>(packet.size());
+    const auto verdict = netfront_transmit(device, queue, &description, copy_packet, &source, more);
+    EXPECT_EQ(source.taken, verdict == NETFRONT_SENT ? packet.size() : 0);
+    EXPECT_FALSE(locked());
+    return verdict;
 }
 
-netfront_counters NetFrontTest::counters()
+netfront_statistics NetFrontTest::counters(unsigned queue)
 {
-    netfront_counters counters;
-    netfront_get_counters(device, &counters);
+    netfront_statistics counters{};
+    EXPECT_TRUE(netfront_get_statistics(device, queue, &counters));
     return counters;
 }
 
@@ -213,18 +306,25 @@ Packet NetFrontTest::packet(size_t length, unsigned seed)
 void NetFrontTest::expect_traffic()
 {
     ASSERT_TRUE(link);
-    received.clear();
-    backend->sent.clear();
-    for (unsigned seed = 0; seed < 5; seed++) {
-        ASSERT_EQ(send(packet(60 + seed, seed)), NETFRONT_SENT);
-        ASSERT_TRUE(backend->deliver(packet(1514 - seed, seed)));
-    }
-    settle();
-    ASSERT_EQ(backend->sent.size(), 5u);
-    ASSERT_EQ(received.size(), 5u);
-    for (unsigned seed = 0; seed < 5; seed++) {
-        EXPECT_EQ(backend->sent[seed], packet(60 + seed, seed));
-        EXPECT_EQ(received[seed], packet(1514 - seed, seed));
+    ASSERT_EQ(features.queues, backend->queues());
+    for (unsigned queue = 0; queue < features.queues; queue++) {
+        received.clear();
+        descriptions.clear();
+        backend->sent.clear();
+        backend->crossings.clear();
+        for (unsigned seed = 0; seed < 5; seed++) {
+            ASSERT_EQ(send(packet(60 + seed, seed), {}, queue), NETFRONT_SENT);
+            ASSERT_TRUE(backend->deliver(packet(1514 - seed, seed), 0, 0, {}, queue));
+        }
+        settle();
+        ASSERT_EQ(backend->sent.size(), 5u);
+        ASSERT_EQ(received.size(), 5u);
+        for (unsigned seed = 0; seed < 5; seed++) {
+            EXPECT_EQ(backend->sent[seed], packet(60 + seed, seed));
+            EXPECT_EQ(backend->crossings[seed].queue, queue);
+            EXPECT_EQ(received[seed], packet(1514 - seed, seed));
+        }
+        EXPECT_EQ(queues[queue].packets_queued, 0u);
     }
 }
 

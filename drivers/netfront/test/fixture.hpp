@@ -17,20 +17,45 @@
 
 namespace netfront_test {
 
+constexpr unsigned queues_max = 4;
+
 class NetFrontTest : public sim::MachineTest {
 public:
-    // ---- what the port's functions left here ----
+    // What the port's functions left here, of each queue.
+    struct Queue {
+        bool full = false;
+        bool poll_wanted = false;
+        bool locked[2]{};          // for receiving, for transmitting
+        uint64_t bytes_queued = 0; // and not reported as completed
+        unsigned packets_queued = 0;
+    };
+    std::array<Queue, queues_max> queues;
     bool link = false;
-    bool full = false;
-    bool poll_wanted = false;
-    bool broken_reported = false;
-    bool out_of_buffers = false; // refuse buffers for received packets
-    bool locked = false;
-    std::function<void()> on_event; // what another CPU does while the handler still runs
+    netfront_features features{};
+    bool work_wanted = false;
     unsigned link_changes = 0;
+    unsigned updates = 0; // of features while connected
     unsigned events = 0;
+    unsigned refused_multicasts = 0;
     std::vector<Packet> received;
+    std::vector<netfront_packet> descriptions; // of those
     Packet filling;
+
+    // ---- behaviour ----
+    netfront_wishes wishes{.queues = queues_max,
+                           .tx_buffers = 128,
+                           .rx_buffers = 256,
+                           .split_events = true,
+                           .receive_gso = true,
+                           .receive_checksum = true,
+                           .static_grants = true};
+    netfront_hash hash{};
+    bool out_of_buffers = false;    // refuse buffers for received packets
+    uint32_t memory_piece = ~0u;    // gives at most so much at once
+    bool last_of_burst = false;     // what the core hears of each packet that is queued
+    std::function<void()> on_event; // what another CPU does while the handler still runs
+
+    bool locked() const;
 
 protected:
     void SetUp() override;
@@ -48,12 +73,14 @@ protected:
     bool turn();
     // Runs machine, bus, polls and works until nothing happens any more.
     void settle();
-    void poll(unsigned budget = 64);
+    void poll(unsigned budget = 64, unsigned queue = 0);
     netfront_verdict send(const Packet &packet);
-    netfront_counters counters();
+    netfront_verdict send(const Packet &packet, netfront_packet description, unsigned queue = 0,
+                          bool more = false);
+    netfront_statistics counters(unsigned queue = 0);
     static std::string key(const std::string &name); // of the frontend's directory
     static std::string front_state() { return key("state"); }
-    // Packets pass both ways.
+    // Packets pass both ways, through every queue.
     void expect_traffic();
     // The device works with a new backend.
     void expect_reconnect();
@@ -68,6 +95,8 @@ protected:
     netfront *device = nullptr;
     std::unique_ptr<Backend> backend;
     std::array<uint8_t, 6> mac{};
+    bool &full = queues[0].full;
+    bool &poll_wanted = queues[0].poll_wanted;
 
 private:
     std::unique_ptr<std::max_align_t[]> memory_;
@@ -84,6 +113,20 @@ protected:
     {
         NetFrontTest::SetUp();
         connect();
+    }
+};
+
+// The same with a backend that offers everything.
+class FullTest : public NetFrontTest {
+protected:
+    void SetUp() override
+    {
+        NetFrontTest::SetUp();
+        prepare();
+        offer_everything();
+        ASSERT_EQ(probe(), 0);
+        settle();
+        ASSERT_TRUE(link);
     }
 };
 

@@ -17,11 +17,12 @@ TEST_F(Lifecycle, Connects)
     EXPECT_EQ(mac, (std::array<uint8_t, 6>{0x00, 0x16, 0x3e, 0x01, 0x02, 0x03}));
     EXPECT_EQ(key("request-rx-copy"), "1");
     EXPECT_EQ(key("feature-rx-notify"), "1");
-    EXPECT_EQ(key("feature-sg"), "0");
-    EXPECT_EQ(key("feature-no-csum-offload"), "1");
-    EXPECT_EQ(key("feature-ipv6-csum-offload"), "0");
-    EXPECT_EQ(key("feature-gso-tcpv4"), "0");
-    EXPECT_EQ(key("feature-gso-tcpv6"), "0");
+    EXPECT_EQ(key("feature-sg"), "1");
+    EXPECT_EQ(key("feature-no-csum-offload"), "0");
+    EXPECT_EQ(key("feature-ipv6-csum-offload"), "1");
+    EXPECT_EQ(key("feature-gso-tcpv4"), "1");
+    EXPECT_EQ(key("feature-gso-tcpv6"), "1");
+    EXPECT_EQ(key("request-multicast-control"), "0");
     EXPECT_EQ(backend->state(), 4u);
     EXPECT_EQ(link_changes, 1u);
     EXPECT_EQ(backend->receive_buffers(), 256u);
@@ -37,7 +38,7 @@ TEST_F(Lifecycle, PassesNothingBeforeTheBackendIsConnected)
     EXPECT_EQ(front_state(), "4");
     EXPECT_FALSE(link);
     EXPECT_EQ(send(packet(100)), NETFRONT_DROPPED);
-    EXPECT_EQ(netfront_poll(device, 64), 0u);
+    EXPECT_EQ(netfront_poll(device, 0, 64), 0u);
     EXPECT_EQ(counters().tx_dropped, 1u);
 }
 
@@ -189,6 +190,26 @@ TEST_F(Lifecycle, BackendRestarts)
     connect();
     for (unsigned i = 0; i < 5; i++)
         expect_reconnect();
+}
+
+// A backend that finds fault with the connection is not asked again and again.
+TEST_F(Lifecycle, RefusedConnectionIsNotMadeForEver)
+{
+    prepare();
+    backend->refuse = true;
+    ASSERT_EQ(probe(), 0);
+    settle();
+    EXPECT_EQ(front_state(), "6");
+    EXPECT_FALSE(link);
+    EXPECT_LT(sim::store::requests(), 100u);
+    EXPECT_EQ(sim::pages_in_use(), 0u);
+    backend->refuse = false;
+    expect_reconnect();
+    backend->refuse = true; // one that it took part in is, once
+    backend->set_state(5);
+    settle();
+    EXPECT_EQ(front_state(), "6");
+    expect_reconnect();
 }
 
 // The driver in the backend's domain is unbound and bound again: Closed, then InitWait.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 // The negotiation matrix (public/io/netif.h): whatever a backend offers, in every pair of values,
-// the device connects with what it can do, or refuses with one line. A feature that the frontend
-// learns adds its keys to what expect_claims() and expect_packets() know.
+// the device connects with what both can do, or refuses with one line.
 #include <cstdlib>
 #include <map>
 
@@ -36,7 +35,8 @@ constexpr Key offers[] = {
     switch_key("feature-dynamic-multicast-control"),
     switch_key("feature-ctrl-ring"),
     switch_key("feature-xdp-headroom"),
-    {"mtu", {nullptr, "0", "1", "9000", "65536", "1500 "}},
+    {"mtu", {nullptr, "67", "68", "1500", "65518", "1500 "}}, // the toolstack's
+    switch_key("carrier"),
     {"hotplug-status", {nullptr, "0", "1", "connected", huge, "error"}},
     // The last two decide whether there is a connection at all.
     switch_key("feature-rx-copy"),
@@ -78,6 +78,14 @@ private:
         return text;
     }
 
+    static std::string path(const std::string &key)
+    {
+        return (key == "mac" || key == "mtu" ? front_path : back_path) + "/" + key;
+    }
+
+    // A switch counts as on when it is 1, whatever else it may be.
+    static bool on(const char *key) { return sim::store::read(path(key)) == "1"; }
+
     void offer(const sim::Combination &row)
     {
         prepare();
@@ -85,9 +93,7 @@ private:
         sim::store::remove(back_path + "/feature-rx-copy");
         for (size_t key = 0; key < row.size(); key++)
             if (value(row, key) != nullptr)
-                sim::store::write((key == mac_key ? front_path : back_path) + "/" +
-                                      offers[key].name,
-                                  value(row, key));
+                sim::store::write(path(offers[key].name), value(row, key));
     }
 
     void run_one(const sim::Combination &row)
@@ -108,6 +114,7 @@ private:
         EXPECT_EQ(link, connects);
         EXPECT_EQ(sim::complaints().size(), complaints + (connects ? 0 : 1));
         if (connects) {
+            expect_features();
             expect_claims();
             expect_packets();
         } else {
@@ -123,25 +130,65 @@ private:
         sim::store::remove(back_path);
     }
 
-    // What the frontend published is what it can do, and all that it published.
-    static void expect_claims()
+    void expect_features()
+    {
+        const std::string most = sim::store::read(path("multi-queue-max-queues")).value_or("");
+        EXPECT_EQ(features.queues, most == "4" || most == "4294967295" ? 4 : 1);
+        EXPECT_EQ(features.split_events, on("feature-split-event-channels"));
+        EXPECT_EQ(features.send_sg, on("feature-sg"));
+        // The one that is on when nothing is said.
+        const bool checksum4 =
+            sim::store::read(path("feature-no-csum-offload")).value_or("0") == "0";
+        const bool checksum6 = on("feature-ipv6-csum-offload");
+        EXPECT_EQ(features.send_checksum_ipv4, checksum4);
+        EXPECT_EQ(features.send_checksum_ipv6, checksum6);
+        EXPECT_EQ(features.send_gso_ipv4, checksum4 && on("feature-sg") && on("feature-gso-tcpv4"));
+        EXPECT_EQ(features.send_gso_ipv6, checksum6 && on("feature-sg") && on("feature-gso-tcpv6"));
+        EXPECT_EQ(features.multicast_filter,
+                  on("feature-multicast-control") && on("feature-dynamic-multicast-control"));
+        EXPECT_EQ(features.control_ring, on("feature-ctrl-ring"));
+        const std::string mtu = sim::store::read(path("mtu")).value_or("");
+        EXPECT_EQ(features.mtu, mtu == "68" ? 68u : mtu == "1500" ? 1500u : 0u);
+        EXPECT_EQ(features.carrier, sim::store::read(path("carrier")) != "0");
+    }
+
+    // What the frontend published is what was agreed on, and all that it published.
+    void expect_claims()
     {
         std::map<std::string, std::string> expected{
             {"request-rx-copy", "1"},
             {"feature-rx-notify", "1"},
-            {"feature-sg", "0"},
-            {"feature-gso-tcpv4", "0"},
-            {"feature-gso-tcpv6", "0"},
-            {"feature-no-csum-offload", "1"},
-            {"feature-ipv6-csum-offload", "0"},
+            {"feature-sg", "1"},
+            {"feature-gso-tcpv4", "1"},
+            {"feature-gso-tcpv6", "1"},
+            {"feature-no-csum-offload", "0"},
+            {"feature-ipv6-csum-offload", "1"},
+            {"request-multicast-control", "0"},
         };
-        const std::string toolstack[] = {"backend", "backend-id", "handle", "mac", "state"};
-        const std::string connection[] = {"tx-ring-ref", "rx-ring-ref", "event-channel"};
-        for (const std::string &name : toolstack)
+        std::vector<std::string> names{"backend", "backend-id", "handle", "mac", "state"};
+        if (sim::store::read(path("mtu")))
+            names.push_back("mtu");
+        for (const std::string &name : names)
             expected[name] = key(name);
-        for (const std::string &name : connection) {
+        std::vector<std::string> numbers{"tx-ring-ref", "rx-ring-ref"};
+        if (features.split_events)
+            numbers.insert(numbers.end(), {"event-channel-tx", "event-channel-rx"});
+        else
+            numbers.push_back("event-channel");
+        for (unsigned i = 0; features.queues > 1 && i < features.queues; i++) {
+            const std::string queue = "queue-" + std::to_string(i);
+            expected[queue] = key(queue);
+            EXPECT_EQ(sim::store::list(front_path + "/" + queue).size(), numbers.size());
+            for (const std::string &name : numbers)
+                expect_number(queue + "/" + name);
+        }
+        if (features.queues > 1)
+            numbers = {"multi-queue-num-queues"};
+        if (features.control_ring)
+            numbers.insert(numbers.end(), {"ctrl-ring-ref", "event-channel-ctrl"});
+        for (const std::string &name : numbers) {
             expected[name] = key(name);
-            EXPECT_EQ(std::to_string(std::strtoul(key(name).c_str(), nullptr, 10)), key(name));
+            expect_number(name);
         }
         std::map<std::string, std::string> published;
         for (const std::string &name : sim::store::list(front_path))
@@ -149,21 +196,34 @@ private:
         EXPECT_EQ(published, expected);
     }
 
-    // Packets pass both ways as they are, each in one slot and without flags (the backend looks).
+    static void expect_number(const std::string &name)
+    {
+        EXPECT_EQ(std::to_string(std::strtoul(key(name).c_str(), nullptr, 10)), key(name));
+    }
+
+    // Packets pass both ways as they are, with what was agreed on and nothing else.
     void expect_packets()
     {
         expect_traffic();
-        backend->sent.clear();
-        received.clear();
-        for (const size_t size : {14u, 15u, 60u, 1513u, 1514u}) {
-            ASSERT_EQ(send(packet(size)), NETFRONT_SENT);
-            ASSERT_TRUE(backend->deliver(packet(size, 2)));
+        netfront_packet blank{};
+        blank.checksum_blank = true;
+        const bool can_blank = features.send_checksum_ipv4 || features.send_checksum_ipv6;
+        for (const size_t size : {14u, 15u, 1513u, 1514u, 4096u, 4097u, 65535u}) {
+            backend->sent.clear();
+            received.clear();
+            const unsigned queue = size % features.queues;
+            const bool fits = size <= 4096 || features.send_sg;
+            EXPECT_EQ(send(packet(size), {}, queue), fits ? NETFRONT_SENT : NETFRONT_DROPPED);
+            EXPECT_EQ(send(packet(60), blank, queue), can_blank ? NETFRONT_SENT : NETFRONT_DROPPED);
+            ASSERT_TRUE(backend->deliver(packet(size, 2), 0, 0, {}, queue));
             settle();
-            EXPECT_EQ(backend->sent.back(), packet(size));
+            ASSERT_EQ(backend->sent.size(), size_t{fits} + can_blank);
+            if (fits) {
+                EXPECT_EQ(backend->sent.front(), packet(size));
+            }
+            ASSERT_EQ(received.size(), 1u);
             EXPECT_EQ(received.back(), packet(size, 2));
         }
-        EXPECT_EQ(backend->sent.size(), 5u);
-        EXPECT_EQ(received.size(), 5u);
     }
 };
 

@@ -107,7 +107,7 @@ TEST_F(Race, Xsa155ProducerMayGrow)
             if (address == slot && !std::exchange(once, true))
                 __atomic_store_n(&backend->rx.shared().rsp_prod, 200, __ATOMIC_RELEASE);
         });
-        EXPECT_EQ(netfront_poll(device, 64), 10u);
+        EXPECT_EQ(netfront_poll(device, 0, 64), 10u);
     }
     EXPECT_TRUE(once);
     expect_all();

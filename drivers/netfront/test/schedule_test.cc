@@ -9,11 +9,14 @@
 
 #include <sim/access.hpp>
 #include <sim/schedule.hpp>
+#include <xenstore_wire.hpp>
 
 #include "fixture.hpp"
 
 namespace netfront_test {
 namespace {
+
+namespace netif = xen::netif;
 
 const std::vector<sim::ActionRule> anytime = {
     {"vanish", {}}, {"storm", {100}}, {"become", {1, 2, 3, 5, 6, 9}}};
@@ -41,6 +44,14 @@ const sim::Vocabulary words = {
       {"status", {0, 1, 13, 4097, 0x7fff, 0x8000, 0xffff}},
       {"flags", {1, 2, 4, 8, 16, 0x8000}},
       {"skip", {}}}},
+    {"control",
+     {1, 2, 3, 4, 7},
+     {{"id", {1, 0xffff}}, // added to the right ones
+      {"type", {1, 0xffff}},
+      {"status", {1, 2, 0xffffffff}},
+      {"data", {0, 1, 0xffffffff}},
+      {"twice", {}},
+      {"skip", {}}}},
     // Right after the frontend loaded from a ring: what it loaded changes, the page of the last
     // transmit request is mapped, or the backend goes.
     {"read", {1, 2, 3, 5, 8, 13, 21}, {{"xor", {0x01, 0xff}}, {"hold", {}}, {"vanish", {}}}},
@@ -55,7 +66,9 @@ public:
         SetUp();
         try_to_connect();
         sim::store::refuse({});
-        EXPECT_NE(link, refused_);
+        if (fatal_ || !lied_) {
+            EXPECT_NE(link, fatal_);
+        }
         if (link)
             meet_the_hostile();
         else
@@ -76,17 +89,32 @@ private:
 
     void try_to_connect()
     {
-        sim::store::refuse([this](xen::xenstore::Message, const std::string &) {
+        sim::store::refuse([this](xen::xenstore::Message request, const std::string &path) {
             const char *error = nullptr;
             script_.happens("request", [&](const sim::Fault &fault) {
                 error = errors[*fault.value % std::size(errors)];
+                refused_ = true;
+                fatal_ |= needed(request, path);
             });
-            refused_ |= error != nullptr;
             return error;
         });
         prepare();
+        offer_everything(1);
+        hash.types = 0xf;
+        hash.mapping_size = 2;
+        backend->control.tamper = [this](netif::ControlResponse &response) {
+            return answer_control(response);
+        };
         (void)probe();
         settle();
+    }
+
+    // Without the others there is less, or it is noticed later.
+    static bool needed(xen::xenstore::Message request, const std::string &path)
+    {
+        if (request == xen::xenstore::Message::read)
+            return path.ends_with("/mac") || path.ends_with("/feature-rx-copy");
+        return request != xen::xenstore::Message::watch;
     }
 
     // Nothing is left of it, it does not try again by itself, and no backend can link it up.
@@ -107,13 +135,25 @@ private:
         const sim::LoadObserver observer(
             [this](const void *address, size_t size, unsigned) { loaded(address, size); });
         for (unsigned seed = 1; seed <= 6; ++seed) {
-            (void)send(packet(60 * seed, seed));
+            (void)send(out(seed), description(seed));
             happens();
-            transmit(packet(60 * seed, seed));
-            deliver(packet(1514 - seed, seed));
+            transmit(out(seed));
+            deliver(seed);
             settle();
             check(seed);
         }
+    }
+
+    // Every other one is a chain, with extra-info.
+    static Packet out(unsigned seed) { return packet(seed % 2 ? 9000 : 60 * seed, seed); }
+    static Packet in(unsigned seed) { return packet(seed % 2 ? 1514 - seed : 9000, seed); }
+    static netfront_packet description(unsigned seed)
+    {
+        netfront_packet packet{};
+        packet.checksum_blank = true;
+        packet.gso = seed % 2 ? NETFRONT_GSO_TCP_IPV4 : NETFRONT_GSO_NONE;
+        packet.gso_size = 1448;
+        return packet;
     }
 
     void check(unsigned packets) const
@@ -121,12 +161,14 @@ private:
         if (backend->connected()) { // else nobody looked at what the requests name
             EXPECT_EQ(sim::leaked(), "");
         }
-        if (lied_)
+        if (lied_ || refused_)
             return;
         EXPECT_EQ(fetched_, packets);
         ASSERT_EQ(received.size(), packets);
         for (unsigned seed = 1; seed <= packets; ++seed)
-            EXPECT_EQ(received[seed - 1], packet(1514 - seed, seed));
+            EXPECT_EQ(received[seed - 1], in(seed));
+        EXPECT_EQ(features.hash_types, 0xfu);
+        EXPECT_EQ(features.static_grants, 384u);
     }
 
     void happens()
@@ -145,39 +187,70 @@ private:
 
     void transmit(const Packet &expected)
     {
-        xen::netif::TxRequest request;
-        while (backend->connected() && backend->next_tx(request)) {
+        while (backend->connected()) {
+            const auto taken = backend->take();
+            if (!taken)
+                break;
             if (!lied_) {
-                EXPECT_EQ(backend->fetch(request), expected);
+                EXPECT_EQ(taken->packet, expected);
                 ++fetched_;
             }
-            last_grant_ = request.grant;
-            script_.happens("grant", [&](const sim::Fault &) {
-                lied_ = true;
-                backend->peer.map(request.grant, false);
-            });
-            xen::netif::TxResponse response{.id = request.id, .status = 0};
-            unsigned times = 1;
-            script_.happens("tx", [&](const sim::Fault &fault) {
-                lied_ = true;
-                if (fault.action == "id")
-                    response.id = static_cast<uint16_t>(*fault.value);
-                else if (fault.action == "status")
-                    response.status = static_cast<int16_t>(*fault.value);
-                else
-                    times = fault.action == "twice" ? 2 : 0;
-            });
-            for (; times > 0; --times)
-                backend->respond_tx(response);
+            for (const auto &request : taken->requests)
+                answer(request);
+            for (size_t i = 0; backend->connected() && i < taken->extras.size(); i++)
+                backend->respond_tx({.id = 0, .status = netif::status_null});
         }
     }
 
-    void deliver(const Packet &packet)
+    void answer(const netif::TxRequest &request)
     {
-        if (!backend->connected() || backend->receive_buffers() == 0)
+        last_grant_ = request.grant;
+        script_.happens("grant", [&](const sim::Fault &) {
+            lied_ = true;
+            backend->peer.map(request.grant, false);
+        });
+        netif::TxResponse response{.id = request.id, .status = 0};
+        unsigned times = 1;
+        script_.happens("tx", [&](const sim::Fault &fault) {
+            lied_ = true;
+            if (fault.action == "id")
+                response.id = static_cast<uint16_t>(*fault.value);
+            else if (fault.action == "status")
+                response.status = static_cast<int16_t>(*fault.value);
+            else
+                times = fault.action == "twice" ? 2 : 0;
+        });
+        for (; times > 0; --times)
+            backend->respond_tx(response);
+    }
+
+    void deliver(unsigned seed)
+    {
+        const Packet packet = in(seed);
+        if (!backend->connected() || backend->receive_buffers() < 3)
             return;
-        xen::netif::RxResponse response{
-            .id = 0, .offset = 0, .flags = 0, .status = static_cast<int16_t>(packet.size())};
+        std::vector<netif::RxResponse> slots;
+        bool lie = false;
+        for (size_t at = 0; at < packet.size(); at += 4096) {
+            const size_t rest = packet.size() - at;
+            const bool more = rest > 4096;
+            netif::RxResponse response{.id = 0,
+                                       .offset = 0,
+                                       .flags = more ? netif::rx_more_data : uint16_t{0},
+                                       .status = static_cast<int16_t>(more ? 4096 : rest)};
+            lie |= tamper(response, slots);
+        }
+        if (!lie) {
+            EXPECT_TRUE(backend->deliver(packet));
+            return;
+        }
+        for (const netif::RxResponse &response : slots)
+            backend->respond_rx(response, false);
+        backend->show_rx();
+    }
+
+    bool tamper(netif::RxResponse response, std::vector<netif::RxResponse> &slots)
+    {
         bool lie = false;
         bool skip = false;
         script_.happens("rx", [&](const sim::Fault &fault) {
@@ -194,12 +267,29 @@ private:
             else
                 skip = true;
         });
-        if (skip)
-            return;
-        if (lie)
-            backend->respond_rx(response);
-        else
-            EXPECT_TRUE(backend->deliver(packet));
+        if (!skip)
+            slots.push_back(response);
+        return lie;
+    }
+
+    unsigned answer_control(netif::ControlResponse &response)
+    {
+        unsigned times = 1;
+        script_.happens("control", [&](const sim::Fault &fault) {
+            lied_ = true;
+            const auto value = static_cast<uint32_t>(fault.value.value_or(0));
+            if (fault.action == "id")
+                response.id = static_cast<uint16_t>(response.id + value);
+            else if (fault.action == "type")
+                response.type = static_cast<uint16_t>(response.type + value);
+            else if (fault.action == "status")
+                response.status = value;
+            else if (fault.action == "data")
+                response.data = value;
+            else
+                times = fault.action == "twice" ? 2 : 0;
+        });
+        return times;
     }
 
     void loaded(const void *address, size_t size)
@@ -230,7 +320,8 @@ private:
     size_t faults_;
     sim::Script script_;
     bool lied_ = false;
-    bool refused_ = false;    // a request to xenstore
+    bool refused_ = false;    // something by xenstore
+    bool fatal_ = false;      // without which there is no connection
     uint32_t last_grant_ = 0; // of a transmit request
     unsigned fetched_ = 0;
 };

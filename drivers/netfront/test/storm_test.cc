@@ -93,7 +93,7 @@ TEST_F(Storm, Xsa391WhatWasReapedElsewhereIsProgress)
         ASSERT_TRUE(backend->next_tx(request));
         const unsigned long flags = xen_port_irq_save();
         backend->respond_tx({.id = request.id, .status = 0});
-        EXPECT_EQ(netfront_poll(device, 64), 0u); // takes the response before the event comes
+        EXPECT_EQ(netfront_poll(device, 0, 64), 0u); // takes the response before the event comes
         xen_port_irq_restore(flags);
         EXPECT_TRUE(poll_wanted);
         settle();
@@ -107,7 +107,7 @@ TEST_F(Storm, Xsa376Xsa391BrokenDeviceTakesNoEvents)
     backend->respond_rx({.id = 9, .offset = 0, .flags = 0, .status = 100});
     sim::run();
     poll();
-    ASSERT_TRUE(broken_reported);
+    ASSERT_TRUE(work_wanted);
     const unsigned before = events;
     storm(1'000);
     EXPECT_EQ(events, before);

@@ -142,18 +142,18 @@ protected:
             break;
         case Step::repair: // asked for or not
             if (device != nullptr)
-                netfront_handle_broken(device);
+                netfront_work(device);
             break;
         case Step::leave:
             if (device == nullptr)
                 break;
             netfront_remove(device);
             netfront_remove(device);
-            netfront_handle_broken(device);
-            EXPECT_EQ(netfront_poll(device, 64), 0u);
-            EXPECT_FALSE(netfront_rearm(device));
+            netfront_work(device);
+            EXPECT_EQ(netfront_poll(device, 0, 64), 0u);
+            EXPECT_FALSE(netfront_rearm(device, 0));
             EXPECT_EQ(send(packet(100)), NETFRONT_DROPPED);
-            broken_reported = false;
+            work_wanted = false;
             remove();
             break;
         }
@@ -206,12 +206,12 @@ TEST_F(Teardown, Xsa465RemovedWhileBroken)
     backend->respond_rx({.id = 9, .offset = 0, .flags = 0, .status = 100});
     sim::run();
     poll();
-    ASSERT_TRUE(broken_reported);
+    ASSERT_TRUE(work_wanted);
     netfront_remove(device);
-    netfront_handle_broken(device); // the work that was queued
-    EXPECT_EQ(netfront_poll(device, 64), 0u);
+    netfront_work(device); // the work that was queued
+    EXPECT_EQ(netfront_poll(device, 0, 64), 0u);
     EXPECT_EQ(send(packet(100)), NETFRONT_DROPPED);
-    broken_reported = false;
+    work_wanted = false;
     remove();
 }
 
