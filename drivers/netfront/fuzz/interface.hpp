@@ -25,6 +25,9 @@ protected:
     void answer_transmit(fuzz::Script &script);
     void deliver(fuzz::Script &script);        // an honest packet
     void answer_receive(fuzz::Script &script); // any response to the right request
+    void answer_extra(fuzz::Script &script);   // any extra-info in the next slot
+    void answer_control(fuzz::Script &script); // any response on the control ring
+    void settings(fuzz::Script &script);       // what the kernel wants besides packets
     void scribble(fuzz::Script &script);       // anything into a slot
     void set_index(fuzz::Script &script);
     void race(fuzz::Script &script); // changes what the core loads, as it does

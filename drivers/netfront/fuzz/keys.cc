@@ -18,7 +18,7 @@ public:
 private:
     void step(fuzz::Script &script)
     {
-        switch (script.below(10)) {
+        switch (script.below(12)) {
         case 0:
         case 1:
             return write_key(script);
@@ -37,6 +37,10 @@ private:
         case 9:
             transmit(script);
             return deliver(script);
+        case 10:
+            return settings(script);
+        case 11:
+            return answer_control(script);
         }
     }
 };

@@ -18,7 +18,7 @@ public:
 private:
     void step(fuzz::Script &script)
     {
-        switch (script.below(16)) {
+        switch (script.below(20)) {
         case 0:
         case 1:
             return transmit(script);
@@ -46,6 +46,13 @@ private:
             return switch_manners(script);
         case 15:
             return set_state(script);
+        case 16:
+        case 17:
+            return answer_extra(script);
+        case 18:
+            return answer_control(script);
+        case 19:
+            return settings(script);
         }
     }
 };
