@@ -9,7 +9,7 @@
 #include "linux.h"
 
 static unsigned int netfront_max_queues;
-module_param_named(max_queues, netfront_max_queues, uint, 0444);
+module_param_named(max_queues, netfront_max_queues, uint, 0644);
 MODULE_PARM_DESC(max_queues,
 		 "Queues of an interface at most (default: one for each processor, up to 8)");
 
@@ -321,7 +321,8 @@ static void netfront_init_netdev(struct net_device *netdev)
 
 static int netfront_probe(struct xenbus_device *dev)
 {
-	unsigned int queues_max = netfront_max_queues ?: min_t(unsigned int, num_possible_cpus(), 8);
+	unsigned int queues_max = READ_ONCE(netfront_max_queues) ?:
+				  min_t(unsigned int, num_possible_cpus(), 8);
 	struct netfront_config config = {
 		.nodename = dev->nodename,
 		.backend = dev->otherend,
@@ -388,8 +389,6 @@ static void netfront_remove_device(struct xenbus_device *dev)
 	unregister_netdev(info->netdev);
 	cancel_work_sync(&info->work);
 	cancel_delayed_work_sync(&info->multicast);
-	if (info->xdp_prog)
-		bpf_prog_put(info->xdp_prog);
 	netfront_free(info);
 }
 
