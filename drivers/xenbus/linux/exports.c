@@ -27,7 +27,7 @@ EXPORT_SYMBOL_GPL(xenbus_driver_unregister);
 
 EXPORT_CXX(_ZN3xen12EventChannel5closeEv);
 EXPORT_CXX(_ZN3xen12EventChannel6listenENS_6NumberINS_8DomIdTagEtEEPFvPvES4_);
-EXPORT_CXX(_ZN3xen13EventThrottle4doneENS_6NumberINS_12EventPortTagEjEEj);
+EXPORT_CXX(_ZN3xen13EventThrottle4doneENS_6NumberINS_12EventPortTagEjEEjm);
 EXPORT_CXX(_ZN3xen5GrantC1EOS0_);
 EXPORT_CXX(_ZN3xen5Grant12end_and_freeEPv);
 EXPORT_CXX(_ZN3xen5Grant4giveENS_6NumberINS_8DomIdTagEtEEPKvNS_11GrantAccessE);
