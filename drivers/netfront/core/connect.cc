@@ -110,7 +110,7 @@ void NetFront::read_settings()
     link_.features.carrier = !carrier.ok() || carrier.value() != 0;
 }
 
-// As many queues as there are pages and grants for, and one at least.
+// As many queues as there are pages and grants for, and one at least; then the control ring.
 Status NetFront::open()
 {
     link_.hashing.store(0);
@@ -126,7 +126,12 @@ Status NetFront::open()
         link_.features.queues = static_cast<uint16_t>(i);
     }
     attached_ = true;
-    return link_.features.control_ring ? control_.open(link_) : Status{};
+    if (link_.features.control_ring && !control_.open(link_).ok()) {
+        control_.close();
+        (void)control_.release();
+        link_.features.control_ring = false;
+    }
+    return {};
 }
 
 Status NetFront::publish()

@@ -17,7 +17,7 @@ struct Link {
     netfront_features features{}; // of this connection
     Atomic<uint32_t> broken;      // the backend broke the protocol: nobody touches a ring any more
     Atomic<uint32_t> hashing;     // the backend was asked for hashes
-    Atomic<uint32_t> tx_frames{NETFRONT_BUFFERS_MAX}; // netfront_set_coalesce()
+    Atomic<uint32_t> tx_frames{1}; // netfront_set_coalesce()
     Atomic<uint32_t> pause_ns;
 
     // The first one gets the one line of log, and ends this connection. Always false.

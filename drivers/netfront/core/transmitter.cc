@@ -271,8 +271,8 @@ void Transmitter::complete(uint16_t head, unsigned &packets, unsigned &bytes)
 
 bool Transmitter::more(uint32_t &progress)
 {
-    // Half of what is on its way comes without an event, if the kernel lets it.
-    const uint32_t half = ring_.outstanding() / 2 + 1;
+    // Half of what is on its way comes without an event, if the kernel lets it and does not wait.
+    const uint32_t half = full_ ? 1 : ring_.outstanding() / 2 + 1;
     const uint32_t wanted = link_->tx_frames.load();
     const uint32_t nth = wanted < half ? wanted : half;
     auto count = ring_.final_check(nth);

@@ -14,7 +14,8 @@ MODULE_PARM_DESC(max_queues,
 		 "Queues of an interface at most (default: one for each processor, up to 8)");
 
 #define NETFRONT_BACKEND_FEATURES (NETIF_F_IP_CSUM | NETIF_F_IPV6_CSUM | NETIF_F_TSO | NETIF_F_TSO6)
-#define NETFRONT_OWN_FEATURES (NETIF_F_SG | NETIF_F_RXCSUM | NETIF_F_GRO_HW | NETIF_F_RXHASH)
+#define NETFRONT_OWN_FEATURES \
+	(NETIF_F_SG | NETIF_F_FRAGLIST | NETIF_F_RXCSUM | NETIF_F_GRO_HW | NETIF_F_RXHASH)
 
 /* ---- what the core asks for: the connection ---- */
 
@@ -108,6 +109,8 @@ void netfront_port_disconnected(void *context)
 
 	info->connected = false;
 	netif_carrier_off(info->netdev);
+	/* Stopped, so that connecting wakes them: the stack may not have seen the carrier go. */
+	netif_tx_stop_all_queues(info->netdev);
 	/* The core reports no packet any more. */
 	for (i = 0; i < info->queues_max; i++)
 		netdev_tx_reset_queue(netdev_get_tx_queue(info->netdev, i));
@@ -200,7 +203,10 @@ static int netfront_set_features(struct net_device *netdev, netdev_features_t wa
 {
 	struct netfront_info *info = netdev_priv(netdev);
 
-	if ((netdev->features ^ wanted) & (NETIF_F_RXCSUM | NETIF_F_GRO_HW))
+	netdev_features_t changed = netdev->features ^ wanted;
+
+	netdev->features = wanted; /* for netfront_port_wishes() */
+	if (changed & (NETIF_F_RXCSUM | NETIF_F_GRO_HW))
 		netfront_want(info, NETFRONT_RECONNECT);
 	return 0;
 }
@@ -312,7 +318,7 @@ static void netfront_init_netdev(struct net_device *netdev)
 	netdev->sysfs_groups[0] = &netfront_attributes;
 	netdev->priv_flags |= IFF_DISABLE_NETPOLL; /* transmits with interrupts off */
 	netdev->min_mtu = NETFRONT_MTU_MIN;
-	netdev->max_mtu = ETH_DATA_LEN;
+	netdev->max_mtu = NETFRONT_PACKET_MAX - VLAN_ETH_HLEN; /* until the backend is known */
 	netdev->hw_features = NETFRONT_OWN_FEATURES | NETFRONT_BACKEND_FEATURES;
 	netdev->features = netdev->hw_features;
 	netif_set_tso_max_size(netdev, NETFRONT_PACKET_MAX);
@@ -342,7 +348,7 @@ static int netfront_probe(struct xenbus_device *dev)
 	info->netdev = netdev;
 	info->queues_max = info->queues = queues_max;
 	info->tx_buffers = info->rx_buffers = NETFRONT_BUFFERS_MAX;
-	info->tx_frames = NETFRONT_BUFFERS_MAX;
+	info->tx_frames = 1; /* what a backend holds back must not keep others waiting */
 	mutex_init(&info->mutex);
 	INIT_WORK(&info->work, netfront_work_function);
 	INIT_DELAYED_WORK(&info->multicast, netfront_multicast_work);

@@ -51,15 +51,17 @@ static struct sk_buff *netfront_page_skb(struct netfront_queue *queue, unsigned 
 	return skb;
 }
 
-static void *netfront_first_memory(struct netfront_queue *queue, uint32_t *size)
+static void *netfront_first_memory(struct netfront_queue *queue,
+				   const struct netfront_packet *packet, uint32_t *size)
 {
 	queue->skb = NULL;
 	if (!queue->prog && *size <= NETFRONT_COPY) {
 		queue->skb = napi_alloc_skb(&queue->napi, *size);
 		return queue->skb ? __skb_put(queue->skb, *size) : NULL;
 	}
-	if (queue->prog && *size > NETFRONT_FIRST_PAGE)
-		return NULL; /* of the time before the program */
+	/* Of the time before the program, which might pass it on as it is. */
+	if (queue->prog && (*size > NETFRONT_FIRST_PAGE || packet->checksum_blank || packet->gso))
+		return NULL;
 	queue->page = page_pool_dev_alloc_pages(queue->pool);
 	if (!queue->page)
 		return NULL;
@@ -76,7 +78,7 @@ void *netfront_port_rx_memory(void *context, unsigned int index,
 	unsigned int frags;
 
 	if (offset == 0)
-		return netfront_first_memory(queue, size);
+		return netfront_first_memory(queue, packet, size);
 	if (!queue->skb) {
 		queue->skb = netfront_page_skb(queue, XDP_PACKET_HEADROOM, NETFRONT_FIRST_PAGE);
 		if (!queue->skb)
@@ -202,7 +204,9 @@ static bool netfront_describe(struct netfront_queue *queue, struct sk_buff *skb,
 
 	skb->protocol = eth_type_trans(skb, netdev);
 	skb_reset_network_header(skb);
-	skb_record_rx_queue(skb, queue->index);
+	/* Packets may come before the stack knows of a new connection's queues. */
+	if (queue->index < netdev->real_num_rx_queues)
+		skb_record_rx_queue(skb, queue->index);
 	if (packet->hash_type && (netdev->features & NETIF_F_RXHASH))
 		skb_set_hash(skb, packet->hash,
 			     packet->hash_type & (NETFRONT_HASH_IPV4_TCP | NETFRONT_HASH_IPV6_TCP)

@@ -361,6 +361,25 @@ TEST_F(Offload, CoalescesCompletions)
     EXPECT_LE(events_of(4), 20u);
 }
 
+// What the backend holds back longest must not keep the rest waiting.
+TEST_F(Offload, FullQueueHearsOfEachCompletion)
+{
+    netfront_set_coalesce(device, NETFRONT_BUFFERS_MAX, 0);
+    backend->serve_tx = false;
+    while (!queues[0].full)
+        ASSERT_EQ(send(packet(100)), NETFRONT_SENT);
+    settle();
+    EXPECT_FALSE(netfront_rearm(device, 0));
+    for (unsigned before = events; queues[0].full; before = events) {
+        backend->answer(*backend->take());
+        settle();
+        ASSERT_EQ(events, before + 1);
+    }
+    backend->serve_tx = true;
+    backend->serve();
+    settle();
+}
+
 TEST_F(FullTest, PausesBetweenEvents)
 {
     netfront_set_coalesce(device, 256, 5'000'000);

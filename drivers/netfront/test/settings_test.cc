@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 // What is settled beside the packets: control ring, multicast filter, MTU and carrier
 // (public/io/netif.h).
+#include <xen/grant.hpp>
+
 #include "fixture.hpp"
 
 namespace netfront_test {
@@ -208,6 +210,24 @@ TEST_F(Control, Xsa376BadResponses)
 }
 
 // A backend that never answers: everything else works.
+TEST_F(NetFrontTest, NothingLeftForTheControlRing)
+{
+    for (const unsigned left : {0u, 1u}) {
+        prepare();
+        offer_everything(1);
+        xen::GrantPool others;
+        ASSERT_TRUE(others.reserve(xen::free_grants() - pages_of_a_connection - left).ok());
+        ASSERT_EQ(probe(), 0);
+        settle();
+        ASSERT_TRUE(link) << left;
+        EXPECT_FALSE(features.control_ring);
+        EXPECT_EQ(key("ctrl-ring-ref"), "none");
+        expect_traffic();
+        remove();
+        backend.reset();
+    }
+}
+
 TEST_F(NetFrontTest, ControlRingWithoutAnswers)
 {
     prepare();
