@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT OR GPL-2.0-only
-"""Network interfaces that a guest gets while it runs, each in a namespace of its own, where nobody else
-configures it; and what they lead to in dom0.
+"""Network interfaces of a guest's, each in a namespace of its own, where nobody else configures it; and what
+they lead to in dom0.
 """
 
-import contextlib
 import re
 
 from lab import programs
@@ -12,18 +11,37 @@ from lab.disks import AWAIT, keys
 BRIDGE = "wirebr0"
 BRIDGE_MAC = "fe:ff:ff:ff:77:01"
 DOM0_ADDRESS, DOM0_ADDRESS6 = "10.79.0.1", "fd79::1"
+CPUS = 4  # and as many queues
+FIRST = "mac=00:16:3e:77:00:01,bridge=xenbr0"  # as in lab/guest.cfg
+OTHERS = (1, 2)
+ALL_ON = "tx on sg on tso on gso on gro on rx on"
+CARRIER = "for i in $(seq 100); do [ \"$(cat /sys/class/net/{}/carrier)\" = 1 ] && break; sleep 0.1; done"
 
 
-@contextlib.contextmanager
-def bridge(dom0, name=BRIDGE, mtu=9000):
-    """A bridge of dom0's with nothing on it that answers but dom0."""
-    dom0.run(f"ip link add {name} address {BRIDGE_MAC} mtu {mtu} type bridge stp_state 0 forward_delay 0 "
-             f"mcast_snooping 0 && ip addr add {DOM0_ADDRESS}/24 dev {name} && "
-             f"ip addr add {DOM0_ADDRESS6}/64 dev {name} nodad && ip link set {name} up", check=True)
-    try:
-        yield name
-    finally:
-        dom0.run(f"ip link del {name}")
+def mac(index):
+    return f"00:16:3e:77:04:{index:02x}"
+
+
+def make_bridge(dom0, name=BRIDGE):
+    """A bridge with nothing on it that answers but dom0; it stays."""
+    if dom0.run(f"[ -e /sys/class/net/{name} ]").rc:
+        dom0.run(f"ip link add {name} address {BRIDGE_MAC} type bridge stp_state 0 forward_delay 0 "
+                 f"mcast_snooping 0 && ip addr add {DOM0_ADDRESS}/24 dev {name} && "
+                 f"ip addr add {DOM0_ADDRESS6}/64 dev {name} nodad && ip link set {name} up", check=True)
+
+
+def guest_with_vifs(world):
+    """The guest that the network's scenarios share, with two interfaces besides its own."""
+    guest = world.guests.get("xendemo")
+    if hasattr(guest, "vifs") and world.guest(**guest.settings) is guest:
+        return guest
+    make_bridge(world.dom0)
+    others = [f"mac={mac(index)},bridge={BRIDGE}" for index in OTHERS]
+    # netback looks at it at each connection, not only when it offers queues: so it stays.
+    world.dom0.run(f"echo {CPUS} > /sys/module/xen_netback/parameters/max_queues", check=True)
+    guest = world.guest(vcpus=CPUS, vif=[FIRST, *others])
+    guest.vifs = [Vif(guest, index).settle() for index in OTHERS]
+    return guest
 
 
 def program(machine, name):
@@ -36,57 +54,49 @@ def program(machine, name):
 
 
 class Vif:
-    """An interface of a running guest's, from attach() to detach()."""
+    """An interface of a running guest's."""
 
-    def __init__(self, guest, index, bridge=BRIDGE, options=""):
+    def __init__(self, guest, index):
         self.guest, self.dom0, self.index = guest, guest.dom0, index
-        self.bridge, self.options = bridge, options
         self.name, self.space = f"enX{index}", f"net{index}"
-        self.mac = f"00:16:3e:77:04:{index:02x}"
+        self.inside = f"ip netns exec {self.space}"
+        self.mac = mac(index)
         self.address, self.address6 = f"10.79.0.{10 + index}", f"fd79::{10 + index:x}"
-        self.back = None
+        self.back = f"vif{guest.domid()}.{index}"
 
     @property
     def node(self):
         return f"device/vif/{self.index}"
 
-    def attach(self, up=True):
-        options = f" {self.options}" if self.options else ""
-        self.dom0.run(f"xl network-attach {self.guest.name} mac={self.mac} bridge={self.bridge}{options}",
-                      check=True)
-        self.back = f"vif{self.guest.domid()}.{self.index}"
-        return self.settle(up)
-
-    def settle(self, up=True):
+    def settle(self):
         """Its namespace and addresses, when it is there."""
-        self.guest.run(AWAIT.format(f"[ -e /sys/class/net/{self.name} ]") + "\n", check=True)
+        self.guest.run(AWAIT.format(f"[ -e /sys/class/net/{self.name} ]"), check=True)
         self.guest.run(f"ip netns add {self.space} && ip link set {self.name} netns {self.space}", check=True)
-        self.run("ip link set lo up", check=True)
-        if up:
-            self.run(f"ip addr add {self.address}/24 dev {self.name} && "
-                     f"ip addr add {self.address6}/64 dev {self.name} nodad && "
-                     f"ip link set {self.name} up", check=True)
-            self.await_carrier()
+        return self.address_it()
+
+    def address_it(self):
+        self.run(f"ip link set lo up; ip addr add {self.address}/24 dev {self.name} && "
+                 f"ip addr add {self.address6}/64 dev {self.name} nodad && ip link set {self.name} up && "
+                 f"{CARRIER.format(self.name)}", check=True)
         return self
 
     def run(self, command, timeout=60, check=False):
         """A command of the guest's in the interface's namespace."""
         quoted = command.replace("'", "'\\''")
-        return self.guest.run(f"ip netns exec {self.space} sh -c '{quoted}'", timeout, check)
+        return self.guest.run(f"{self.inside} sh -c '{quoted}'", timeout, check)
 
-    def await_carrier(self, tenths=100):
-        self.run(f"for i in $(seq {tenths}); do [ \"$(cat /sys/class/net/{self.name}/carrier)\" = 1 ] "
-                 "&& exit 0; sleep 0.1; done; exit 1", check=True)
+    def await_carrier(self):
+        self.run(CARRIER.format(self.name), check=True)
 
-    def detach(self):
-        self.dom0.run(f"xl network-detach {self.guest.name} {self.index}", check=True)
-        self.run(AWAIT.format(f"[ ! -e /sys/class/net/{self.name} ]"), check=True)
-        self.guest.run(f"ip netns del {self.space}", check=True)
-
-    def set_mtu(self, mtu):
-        """On both sides."""
-        self.dom0.run(f"ip link set {self.back} mtu {mtu}", check=True)
-        self.run(f"ip link set {self.name} mtu {mtu}", check=True)
+    def set_up(self, features="", queues=CPUS, mtu=1500, more=""):
+        """Everything on and as many queues as there are, but for what is said; both sides have connected
+        anew for it."""
+        command = f"ip link set {self.name} up; ethtool -L {self.name} combined {queues}; " \
+            f"ethtool -K {self.name} {ALL_ON}; "
+        if features:
+            command += f"ethtool -K {self.name} {features}; "
+        return self.run(f"({command}) >/dev/null 2>&1; sleep 0.5; {CARRIER.format(self.name)}; "
+                        f"ip link set {self.name} mtu {mtu}; {more}", check=True)
 
     def keys(self):
         return keys(self.dom0, self.guest.domid(), "vif", self.index)
@@ -95,10 +105,19 @@ class Vif:
         out = self.run(f"ping -c {count} -i 0.1 -W 5 -q {more} {address}", timeout=60)
         assert f" {count} received" in out.out, out.out
 
-    def statistics(self):
-        """ethtool -S, the queues' counters added up."""
-        counted = {}
+    def counters(self):
+        """ethtool -S: (queue, name, value)."""
         out = self.run(f"ethtool -S {self.name}", check=True).out
-        for name, value in re.findall(r"^ *(?:queue_\d+_)?(\w+): (\d+)$", out, re.M):
-            counted[name] = counted.get(name, 0) + int(value)
+        return [(int(queue), name, int(value)) for queue, name, value in
+                re.findall(r"^ *queue_(\d+)_(\w+): (\d+)$", out, re.M)]
+
+    def queue_counter(self, wanted):
+        """One counter of each queue."""
+        return [value for _, name, value in self.counters() if name == wanted]
+
+    def statistics(self):
+        """All counters, added up over the queues."""
+        counted = {}
+        for _, name, value in self.counters():
+            counted[name] = counted.get(name, 0) + value
         return counted

@@ -2,7 +2,7 @@
 // Puts frames on an interface exactly as they are in a file, and takes down those that come:
 //
 //   wire send INTERFACE FILE
-//   wire receive INTERFACE FILE    says "ready"; ends a second after the last frame
+//   wire receive INTERFACE FILE    says "ready"; ends half a second after the last frame
 //
 // Each record of a file is a frame's size (4 bytes, as this machine has them), a struct
 // virtio_net_hdr, which says what is left to do with the frame (a checksum, to be cut into
@@ -29,7 +29,7 @@ constexpr size_t header_size = 10;  // of a struct virtio_net_hdr, whose header 
 constexpr size_t largest = 1 << 17; // of a frame
 constexpr int pause_each = 16;      // frames, so that no queue on the way overflows
 constexpr useconds_t pause_us = 500;
-constexpr int first_ms = 30'000, idle_ms = 1000;
+constexpr int first_ms = 30'000, idle_ms = 500;
 constexpr int socket_buffer = 64 << 20;
 
 [[noreturn]] void die(const std::string &what)

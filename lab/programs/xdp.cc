@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// Attaches an XDP program to an interface, in its driver and nowhere else, until standard input
-// ends:
+// Attaches an XDP program to an interface, in its driver and nowhere else, until it is killed:
 //
 //   xdp INTERFACE pass|drop|tx
 //   xdp INTERFACE redirect OTHER
@@ -130,8 +129,6 @@ int main(int count, char **words)
         die(words[1]);
     std::puts("attached");
     std::fflush(stdout);
-    // The program goes with this process.
-    for (char byte; read(STDIN_FILENO, &byte, 1) > 0;)
-        ;
+    pause(); // the program goes with this process
     return 0;
 }
