@@ -64,8 +64,10 @@ def regress(pattern, settings):
 
 def things_of(dom0):
     """What a run could leave on a host: files, domains, processes, interfaces."""
+    # ps is alone while it looks, or it would see of a pipeline what happens to have started.
     return dom0.run("ls -A /var/tmp /root /tmp /lab; xl list | awk '{print $1}'; ls /sys/class/net; "
-                    "ps --ppid 2 -p 2 --deselect -o comm= | grep -v udev | sort -u").out
+                    "all=$(ps --ppid 2 -p 2 --deselect -o comm=); "
+                    "echo \"$all\" | grep -v udev | sort -u").out
 
 
 @pytest.mark.limit(600)
