@@ -7,7 +7,22 @@
 namespace blktest {
 namespace {
 
-using Lifecycle = BlkfrontTest;
+class Lifecycle : public BlkfrontTest {
+protected:
+    // The backend maps the page of a read, and goes to a state of closing without letting go of it.
+    void close_with(Page &page, unsigned state)
+    {
+        backend->automatic = false;
+        connect();
+        ASSERT_EQ(submit(BLKFRONT_READ, 0, {page.segment()}), 0);
+        Request request;
+        ASSERT_TRUE(backend->take(request));
+        ASSERT_NE(backend->peer().map(request.segments[0].grant), nullptr);
+        backend->follow_states = false;
+        backend->set_state(state);
+        pump();
+    }
+};
 
 // As "xl block-detach": the toolstack takes the backend offline and asks it to close.
 TEST_F(Lifecycle, ToolstackDetaches)
@@ -172,16 +187,8 @@ TEST_F(Lifecycle, BackendTakesTheOldRing)
 // A page that is still mapped when this side closes is no violation: the backend is about to close.
 TEST_F(Lifecycle, PageIsLetGoWhileClosing)
 {
-    backend->automatic = false;
-    connect();
     Page page;
-    ASSERT_EQ(submit(BLKFRONT_READ, 0, {page.segment()}), 0);
-    Request request;
-    ASSERT_TRUE(backend->take(request));
-    ASSERT_NE(backend->peer().map(request.segments[0].grant), nullptr);
-    backend->follow_states = false;
-    backend->set_state(5);
-    pump();
+    ASSERT_NO_FATAL_FAILURE(close_with(page, 5));
     EXPECT_EQ(backend->frontend_state(), 6u);
     EXPECT_TRUE(kernel.completions.empty());
     backend->vanish();
@@ -253,16 +260,8 @@ TEST_F(Lifecycle, BrokenStaysUntilTheBackendStartsAgain)
 // A backend that closes while it has a page: no new ring, and no page back, before it lets go.
 TEST_F(Lifecycle, BackendClosesAndKeepsAPage)
 {
-    backend->automatic = false;
-    connect();
     Page page;
-    ASSERT_EQ(submit(BLKFRONT_READ, 0, {page.segment()}), 0);
-    Request request;
-    ASSERT_TRUE(backend->take(request));
-    ASSERT_NE(backend->peer().map(request.segments[0].grant), nullptr);
-    backend->follow_states = false;
-    backend->set_state(6);
-    pump();
+    ASSERT_NO_FATAL_FAILURE(close_with(page, 6));
     EXPECT_TRUE(kernel.completions.empty());
     EXPECT_EQ(backend->frontend_state(), 6u);
     ASSERT_EQ(sim::complaints().size(), 1u);
