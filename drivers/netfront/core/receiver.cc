@@ -11,12 +11,6 @@ using netif::RxResponse;
 static_assert(netif::rx_ring_slots == ring_slots(page_size, sizeof(RxRequest)));
 static_assert(netif::rx_ring_slots == NETFRONT_BUFFERS_MAX);
 
-void Receiver::init(Link &link, unsigned queue)
-{
-    link_ = &link;
-    queue_ = queue;
-}
-
 // ---- lifecycle ----
 
 Status Receiver::allocate()
@@ -29,18 +23,6 @@ Status Receiver::allocate()
     // Nobody is bound to the event channel yet; the backend is told when it is there.
     (void)ring_.push();
     return {};
-}
-
-bool Receiver::release()
-{
-    const bool ring = page_.release();
-    return buffers_.release() && ring;
-}
-
-void Receiver::abandon()
-{
-    page_.abandon();
-    buffers_.abandon();
 }
 
 // Gives the buffer of the next request's slot to the backend. As many requests are out as there are

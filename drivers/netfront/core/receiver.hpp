@@ -8,26 +8,15 @@
 
 #include <xen/ring.hpp>
 
-#include "granted_pages.hpp"
-#include "link.hpp"
+#include "direction.hpp"
 #include "netif.hpp"
 
 namespace xen {
 
-class Receiver final {
+class Receiver final : public Direction {
 public:
-    void init(Link &link, unsigned queue);
-
     // Of a thread, and no lock is needed yet or any more.
     Status allocate();
-    bool release();
-    void abandon();
-    GrantRef grant() const { return page_.grant(); }
-    const GrantedPages &buffers() const { return buffers_; }
-
-    void open() { open_ = true; }
-    void close() { open_ = false; }
-    bool usable() const { return open_ && link_->broken.load() == 0; }
 
     // Returns the number of packets. True in `notify`: the backend has to be told.
     unsigned receive(unsigned budget, bool &notify);
@@ -58,12 +47,7 @@ private:
     bool copy_out(const Chain &chain);
     void post_buffer();
 
-    Link *link_ = nullptr;
-    unsigned queue_ = 0;
-    bool open_ = false;
-    GrantedPage page_;
     FrontRing<netif::RxRequest, netif::RxResponse> ring_;
-    GrantedPages buffers_;
     netfront_statistics statistics_{};
 };
 

@@ -13,12 +13,6 @@ static_assert(NETFRONT_SEND_SLOTS * page_size > NETFRONT_PACKET_MAX);
 static_assert(netif::tx_ring_slots == ring_slots(page_size, sizeof(TxRequest)));
 static_assert(netif::tx_ring_slots == NETFRONT_BUFFERS_MAX);
 
-void Transmitter::init(Link &link, unsigned queue)
-{
-    link_ = &link;
-    queue_ = queue;
-}
-
 // ---- lifecycle ----
 
 Status Transmitter::allocate()
@@ -37,21 +31,10 @@ Status Transmitter::allocate()
 
 void Transmitter::close()
 {
-    open_ = sending_ = false;
+    Direction::close();
+    sending_ = false;
     statistics_.tx_dropped += packets_;
     packets_ = 0;
-}
-
-bool Transmitter::release()
-{
-    const bool ring = page_.release();
-    return buffers_.release() && ring;
-}
-
-void Transmitter::abandon()
-{
-    page_.abandon();
-    buffers_.abandon();
 }
 
 // ---- sending ----

@@ -8,8 +8,7 @@
 
 #include <xen/ring.hpp>
 
-#include "granted_pages.hpp"
-#include "link.hpp"
+#include "direction.hpp"
 #include "netif.hpp"
 
 namespace xen {
@@ -22,22 +21,14 @@ struct Outgoing {
     void *cookie;
 };
 
-class Transmitter final {
+class Transmitter final : public Direction {
 public:
-    void init(Link &link, unsigned queue);
-
     // Of a thread, and no lock is needed yet or any more.
     Status allocate();
-    bool release();
-    void abandon();
-    GrantRef grant() const { return page_.grant(); }
-    const GrantedPages &buffers() const { return buffers_; }
 
-    void open() { open_ = true; }
     void start() { sending_ = true; }
     // Packets on their way are lost.
     void close();
-    bool usable() const { return open_ && link_->broken.load() == 0; }
 
     // True in `notify`: the backend has to be told.
     netfront_verdict transmit(const Outgoing &outgoing, bool more, bool &notify);
@@ -70,14 +61,9 @@ private:
     bool take_response(unsigned &packets, unsigned &bytes);
     void complete(uint16_t head, unsigned &packets, unsigned &bytes);
 
-    Link *link_ = nullptr;
-    unsigned queue_ = 0;
-    bool open_ = false;    // the ring may be looked at
-    bool sending_ = false; // and packets put there
+    bool sending_ = false; // packets may be put on the ring
     bool full_ = false;    // the kernel was told so
-    GrantedPage page_;
     FrontRing<netif::TxRequest, netif::TxResponse> ring_;
-    GrantedPages buffers_;
     Buffer buffer_[granted_pages_max];
     uint16_t free_[granted_pages_max]{}; // stack of free buffers
     unsigned free_count_ = 0;
