@@ -15,6 +15,7 @@ KERNEL = "/lab/guest-kernel"
 RAMDISK = "/lab/guest-initrd"
 BOOT_SECONDS = 180
 LOGIN = r"[a-z0-9]+ login: "
+EXTRA = r'^extra = "(.*)"$'
 
 
 class GuestKernel:
@@ -63,9 +64,13 @@ class Guest:
 
     def create(self):
         """Starts it with xl create -c."""
-        lines = [f"{key} = {config_value(value)}" for key, value in self.settings.items()]
+        text = self.config.read_text()
+        settings = dict(self.settings)
+        if "extra" in settings:  # goes behind what every guest has on its command line
+            settings["extra"] = f"{re.search(EXTRA, text, re.M)[1]} {settings['extra']}"
+        lines = [f"{key} = {config_value(value)}" for key, value in settings.items()]
         path = f"/lab/{self.name}.cfg"
-        text = self.config.read_text() + "\n".join(lines) + "\n"
+        text += "\n".join(lines) + "\n"
         self.dom0.put(self.dom0.adapt(text).encode(), path)
         self.use(self.dom0.spawn(f"exec xl create -c {path}", pty=True))
         return self

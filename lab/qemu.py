@@ -38,9 +38,8 @@ XEN_OPTIONS = (f"com1=115200,8n1 console=com1 loglvl=all guest_loglvl=all dom0_m
 # QEMU translates code for each address that it runs at, and walks through all that it has translated
 # of a page when the page is written: with random addresses each process costs a translation of its
 # own, and pages of a library that many processes ran take minutes to be given back.
-FIXED_ADDRESSES = "norandmaps"
 DOM0_OPTIONS = ("console=hvc0 root=/dev/vda net.ifnames=0 random.trust_cpu=on loglevel=7 panic=-1 "
-                f"{FIXED_ADDRESSES}")
+                "norandmaps")
 BOOT_SECONDS = 180
 FREE_MIB = 700
 PR_SET_PDEATHSIG = 1

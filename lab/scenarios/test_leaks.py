@@ -3,11 +3,17 @@
 
 import contextlib
 
+import pytest
+
 from lab.steps import SOURCE
 
 XENSTORE_PAGE = 1  # The grant by which every guest shares its xenstore ring with dom0.
-# A disk with persistent grants may map more at any time, so that one mapping more is no news.
-ONE_MAPPING_COUNTS = "console=hvc0 norandmaps xen_blkfront.feature_persistent=N"
+
+
+@pytest.fixture
+def guest(world):
+    """Its disk maps grants for a request's time: with persistent ones, one mapping more is no news."""
+    return world.guest(extra="xen_blkfront.feature_persistent=N")
 
 
 @contextlib.contextmanager
@@ -38,16 +44,14 @@ def test_port_that_is_kept(world, dom0):
     assert settle(world) == []
 
 
-def test_grant_that_is_kept(world, dom0):
-    guest = world.guest(extra=ONE_MAPPING_COUNTS)
+def test_grant_that_is_kept(world, dom0, guest):
     assert settle(world) == []
     with held(dom0, "grant", guest.domid(), XENSTORE_PAGE):
         assert [line for line in seen_by(world) if "mappings of grants by d0" in line]
     assert settle(world) == []
 
 
-def test_domain_that_cannot_go(world, dom0):
-    guest = world.guest(extra=ONE_MAPPING_COUNTS)
+def test_domain_that_cannot_go(world, dom0, guest):
     domid = guest.domid()
     assert settle(world) == []
     with held(dom0, "grant", domid, XENSTORE_PAGE):
@@ -56,8 +60,7 @@ def test_domain_that_cannot_go(world, dom0):
     assert settle(world) == []
 
 
-def test_domain_that_is_left_running(world, dom0):
-    guest = world.guest(extra=ONE_MAPPING_COUNTS)
+def test_domain_that_is_left_running(world, dom0, guest):
     assert settle(world) == []
     world.guests.clear()
     world.leaks.last = world.leaks.last._replace(domains={0: world.leaks.last.domains[0]})

@@ -17,8 +17,7 @@ def test_size(world, dom0, vcpus, memory, services):
         guest = world.guest() if (vcpus, memory) == (2, 256) else \
             world.boot(vcpus=vcpus, memory=memory)
     else:
-        guest = world.make(vcpus=vcpus, memory=memory,
-                           extra="console=hvc0 norandmaps init=/bin/bash")
+        guest = world.make(vcpus=vcpus, memory=memory, extra="init=/bin/bash")
         guest.create()
         guest.expect(r"# $", 180)
         guest.start_shell()

@@ -35,7 +35,7 @@ def test_xl_block_list(world, dom0):
 
 
 def test_xl_create_c_shows_the_boot_from_its_first_line(world, dom0):
-    guest = world.make(vcpus=1, extra="console=hvc0 norandmaps init=/bin/bash")
+    guest = world.make(vcpus=1, extra="init=/bin/bash")
     guest.create()
     guest.expect(r"Linux version 6\.1.*Command line: .*root=/dev/xvda1.*# $", 180)
     assert "Linux version" in dom0.console_log("xendemo")
@@ -68,7 +68,7 @@ def test_vif_mac_and_bridge(world, dom0):
 
 
 def test_root_and_extra_reach_the_command_line(world):
-    guest = world.guest(extra="console=hvc0 norandmaps proxenos.word=42 loglevel=7")
+    guest = world.guest(extra="proxenos.word=42 loglevel=7")
     words = guest.run("cat /proc/cmdline", check=True).out.split()
     assert "root=/dev/xvda1" in words and "proxenos.word=42" in words
 
@@ -76,7 +76,7 @@ def test_root_and_extra_reach_the_command_line(world):
 @pytest.mark.allow_log("Kernel panic", "Call Trace", "not syncing", "crash")
 def test_no_disk_and_no_vif_is_possible(world):
     """Without a root the kernel has to panic, and Xen has to be told that it was a crash."""
-    guest = world.make(disk=[], vif=[], on_crash="preserve", extra="console=hvc0 norandmaps panic=1")
+    guest = world.make(disk=[], vif=[], on_crash="preserve", extra="panic=1")
     guest.create()
     guest.expect("Kernel panic|VFS: Unable to mount root|no root on", 120)
     guest.wait_crashed()
