@@ -56,13 +56,13 @@ def program(machine, name):
 class Vif:
     """An interface of a running guest's."""
 
-    def __init__(self, guest, index):
+    def __init__(self, guest, index, back=None):
         self.guest, self.dom0, self.index = guest, guest.dom0, index
         self.name, self.space = f"enX{index}", f"net{index}"
         self.inside = f"ip netns exec {self.space}"
         self.mac = mac(index)
         self.address, self.address6 = f"10.79.0.{10 + index}", f"fd79::{10 + index:x}"
-        self.back = f"vif{guest.domid()}.{index}"
+        self.back = back or f"vif{guest.domid()}.{index}"
 
     @property
     def node(self):
@@ -98,12 +98,21 @@ class Vif:
         return self.run(f"({command}) >/dev/null 2>&1; sleep 0.5; {CARRIER.format(self.name)}; "
                         f"ip link set {self.name} mtu {mtu}; {more}", check=True)
 
+    def forget(self):
+        """It has gone, or goes."""
+        self.run(AWAIT.format(f"[ ! -e /sys/class/net/{self.name} ]"), check=True)
+        self.guest.run(f"ip netns del {self.space}", check=True)
+
     def keys(self):
         return keys(self.dom0, self.guest.domid(), "vif", self.index)
 
     def ping(self, address=DOM0_ADDRESS, count=3, more=""):
         out = self.run(f"ping -c {count} -i 0.1 -W 5 -q {more} {address}", timeout=60)
         assert f" {count} received" in out.out, out.out
+
+    def ping_until_it_works(self, address=DOM0_ADDRESS):
+        self.run(f"for i in $(seq 100); do ping -c 1 -W 1 -q {address} >/dev/null 2>&1 && exit 0; sleep 0.1; "
+                 "done; exit 1", timeout=150, check=True)
 
     def counters(self):
         """ethtool -S: (queue, name, value)."""

@@ -27,7 +27,7 @@ namespace {
 
 constexpr size_t header_size = 10;  // of a struct virtio_net_hdr, whose header is no C++
 constexpr size_t largest = 1 << 17; // of a frame
-constexpr int pause_each = 16;      // frames, so that no queue on the way overflows
+constexpr size_t pause_each = 32 << 10; // bytes, so that no queue on the way overflows
 constexpr useconds_t pause_us = 500;
 constexpr int first_ms = 30'000, idle_ms = 500;
 constexpr int socket_buffer = 64 << 20;
@@ -59,6 +59,7 @@ int send_all(int fd, std::FILE *file)
 {
     std::vector<char> record(largest + header_size);
     unsigned sent = 0;
+    size_t since = 0; // the last pause, in bytes
     for (uint32_t size; std::fread(&size, sizeof size, 1, file) == 1; ++sent) {
         const size_t whole = header_size + size;
         if (size > largest || std::fread(record.data(), whole, 1, file) != 1)
@@ -68,8 +69,11 @@ int send_all(int fd, std::FILE *file)
                 die("frame " + std::to_string(sent) + " of " + std::to_string(size) + " bytes");
             usleep(pause_us);
         }
-        if (sent % pause_each == 0)
+        since += whole;
+        if (since >= pause_each) {
             usleep(pause_us);
+            since = 0;
+        }
     }
     std::printf("sent %u\n", sent);
     return 0;

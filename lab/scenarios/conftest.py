@@ -21,7 +21,7 @@ CHECK_LIMIT = 120
 FIXTURE_LIMIT = 600
 LONGEST_FILES = ["test_hostile_frontend", "test_hostile_backend", "test_integrity", "test_commands",
                  "test_fio", "test_hotplug", "test_disk_features", "test_net_features", "test_net_load",
-                 "test_net", "test_ssh", "test_xl", "test_sizes", "test_disk",
+                 "test_net_frames", "test_net", "test_ssh", "test_xl", "test_sizes", "test_disk",
                  "test_kernel", "test_stress", "test_matrix"]
 
 MARKS = ["limit(seconds): the scenario's time limit",

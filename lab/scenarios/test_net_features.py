@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: MIT OR GPL-2.0-only
-"""What an interface has beyond sending and receiving: its settings, XDP, the keys that change
-while it is connected, and hashes.
+"""What an interface has beyond sending and receiving: its settings under load, XDP, the keys that change
+while it is connected, hashes, the multicast filter, and a backend that goes and comes back.
 """
 
+import os
 import re
 
 import pytest
 
 from lab import nets, wire
+from lab.backends import Backend
 
+SOAK = bool(os.environ.get("SOAK"))
+ROUNDS = 100 if SOAK else 2
 LOG = "/tmp/xdp.log"
 
-pytestmark = [pytest.mark.lab_only, pytest.mark.limit(150),
+pytestmark = [pytest.mark.lab_only, pytest.mark.limit(1800 if SOAK else 150),
               pytest.mark.allow_log(r"x?en_?net", "vif vif-")]
 
 
@@ -72,6 +76,34 @@ def test_every_queue_is_counted(vif):
     assert not after["tx_errors"] and not after["rx_errors"]
 
 
+CHANGES = {"queues": "for n in 1 3 2 4; do ethtool -L {0} combined $n; sleep 0.3; done",
+           "down-up": "ip link set {0} down; sleep 0.1; ip link set {0} up; sleep 0.3",
+           "mtu": "for n in 68 9000 1280 1500; do ip link set {0} mtu $n; sleep 0.2; done; "
+                  "ip addr add {1}/64 dev {0} nodad"}  # an MTU below 1280 ends IPv6
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_changed_again_and_again_under_load(vif, change):
+    """TCP both ways goes on, whatever it loses; 100 rounds with SOAK=1."""
+    port = 5400 + list(CHANGES).index(change)
+    vif.dom0.run(f"ip link set {vif.back} mtu 9000", check=True)
+    vif.run(f"iperf3 -s -D -1 -p {port}", check=True)
+    client = vif.dom0.spawn(f"exec iperf3 -c {vif.address} -p {port} -t 1000 -i 1 -b 20M --bidir --forceflush")
+    client.expect("connected to", 20)
+    vif.run(f"for round in $(seq {ROUNDS}); do {CHANGES[change].format(vif.name, vif.address6)}; done "
+            "2>/dev/null; true", timeout=1200)
+    seen = len(client.output)
+    # Of either direction: a second in which something arrived, after TCP found its way back.
+    for way in (r"TX-C", r"RX-C"):
+        client.expect(rf"\[{way}\][^\n]* [1-9][0-9.]* [MK]Bytes", 60, seen)
+    client.kill(2)
+    assert client.wait(20) is not None
+    vif.run("pkill -x iperf3; true")
+    vif.ping()
+    vif.dom0.run(f"ip link set {vif.back} mtu 1500", check=True)
+    vif.set_up()
+
+
 @pytest.mark.parametrize("mtu", [68, 1500, 9000])
 def test_mtu(vif, mtu):
     """The largest packet of it passes whole, both ways, and none that is larger."""
@@ -129,7 +161,7 @@ def test_carrier_of_the_backend_is_followed_live(vif):
     vif.dom0.run(f"xenstore-rm {key}", check=True)
 
 
-# ---- the control ring ----
+# ---- the control ring, the multicast filter ----
 
 def test_backend_hashes_as_told(vif):
     """netback's own view of key, mapping and kinds, and packets that still arrive everywhere."""
@@ -147,6 +179,22 @@ def test_backend_hashes_as_told(vif):
     grown = [now - then for then, now in zip(before, vif.queue_counter("rx_packets"))]
     assert min(grown[:2]) > 10 and not sum(grown[2:]), grown
     vif.run(f"ethtool -X {vif.name} default", check=True)
+
+
+def test_multicast_that_nobody_wants_stays_outside(world, vif):
+    """The backend keeps it, until somebody joins the group or listens to everything. It comes from another
+    interface: xen-netback hands on all that dom0 itself sends."""
+    other = nets.guest_with_vifs(world).vifs[1]
+    send = f"ping -c 5 -i 0.1 -W 1 -q -I {other.name} -t 1 {{}}"
+    arrived = []
+    for joined in (f"ip maddr add 01:00:5e:07:07:07 dev {vif.name}", "true",
+                   f"ip link set {vif.name} promisc on"):
+        vif.run(f"{joined}; sleep 0.3", check=True)
+        before = sum(vif.queue_counter("rx_packets"))
+        other.run(send.format("239.7.7.7" if not arrived else "239.8.8.8"))
+        arrived.append(sum(vif.queue_counter("rx_packets")) - before)
+    vif.run(f"ip link set {vif.name} promisc off; ip maddr del 01:00:5e:07:07:07 dev {vif.name}", check=True)
+    assert arrived[0] >= 5 and arrived[1] < 3 and arrived[2] >= 5, arrived
 
 
 # ---- XDP ----
@@ -217,3 +265,59 @@ def test_xdp_passes_drops_and_sends_back(vif, seed):
     vif.run(f"ip link set {vif.name} mtu 9000", check=True)
     assert "Invalid argument" in xdp.attach("drop")
     vif.set_up()
+
+
+def test_xdp_redirects_to_another_interface(world, vif, seed):
+    other = nets.guest_with_vifs(world).vifs[1]
+    other.run(f"ip link set {other.name} netns {vif.space}", check=True)
+    vif.run(f"ip link set {other.name} up", check=True)
+    xdp = Xdp(vif, seed)
+    assert xdp.attach(f"redirect {other.name}") == "attached"
+    xdp.judge(xdp.send(other.back))
+    xdp.detach()
+    vif.run(f"ip link set {other.name} netns {other.space}", check=True)
+    other.address_it()
+    other.ping()
+
+
+# ---- backends ----
+
+def test_backend_that_is_bound_anew_heals_the_interface(vif):
+    """The same name, index and addresses; and more than once."""
+    before = vif.run(f"cat /sys/class/net/{vif.name}/ifindex", check=True).out
+    device = f"vif-{vif.guest.domid()}-{vif.index}"
+    driver = "/sys/bus/xen-backend/drivers/vif"
+    for _ in range(2):
+        vif.dom0.run(f"echo {device} > {driver}/unbind && sleep 0.2 && echo {device} > {driver}/bind && "
+                     f"for i in $(seq 50); do [ -e /sys/class/net/{vif.back} ] && break; sleep 0.1; done; "
+                     f"ip link set {vif.back} master {nets.BRIDGE} up", check=True)
+        vif.ping_until_it_works()
+    assert vif.run(f"cat /sys/class/net/{vif.name}/ifindex", check=True).out == before
+    vif.ping(address=nets.DOM0_ADDRESS6)
+    vif.set_up()
+
+
+def test_backend_without_headroom_and_its_replacement(world, vif, seed):
+    """XDP works or is refused, never neither; and a backend that takes over what another one left behind
+    finds the interface working under its old name."""
+    guest = vif.guest
+    here = dict(domid=guest.domid(), index=7, mac=nets.mac(7), bridge=nets.BRIDGE)
+    backend = Backend(world.dom0, "net", **here)
+    backend.attach()
+    evil = nets.Vif(guest, 7, back=f"evil{guest.domid()}.7").settle()
+    evil.ping()
+    xdp = Xdp(evil, seed)
+    answer = xdp.attach("tx")
+    if answer == "attached":
+        xdp.judge(xdp.send(evil.back))
+        xdp.detach()
+    else:
+        assert re.search(r"xdp: enX7: .+", answer), answer
+    backend.ask("quit")
+    backend.process.wait(10)
+    backend = Backend(world.dom0, "net", **here)
+    backend.attach()
+    evil.ping_until_it_works()
+    backend.ask("detach 5")
+    backend.end()
+    evil.forget()
