@@ -111,8 +111,8 @@ class Vif:
         assert f" {count} received" in out.out, out.out
 
     def ping_until_it_works(self, address=DOM0_ADDRESS):
-        self.run(f"for i in $(seq 100); do ping -c 1 -W 1 -q {address} >/dev/null 2>&1 && exit 0; sleep 0.1; "
-                 "done; exit 1", timeout=150, check=True)
+        self.run(f"for i in $(seq 40); do ping -c 1 -W 1 -q {address} >/dev/null 2>&1 && exit 0; sleep 0.1; "
+                 "done; exit 1", timeout=90, check=True)
 
     def counters(self):
         """ethtool -S: (queue, name, value)."""

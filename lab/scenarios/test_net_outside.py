@@ -75,15 +75,17 @@ def test_routed(world, dom0):
     dom0.run(f"ip link set {vif.back} nomaster && ip addr add {host}/32 dev {vif.back} && "
              f"ip route add 10.82.0.2 dev {vif.back} src {host} && ip link set {vif.back} up && "
              f"echo 1 > /proc/sys/net/ipv4/conf/{vif.back}/proxy_arp", check=True)
-    vif.run(f"ip addr add 10.82.0.2/32 dev {vif.name} && ip route add {host} dev {vif.name} && "
-            f"ip route add default via {host}", check=True)
+    # No other address: packets would come from that one.
+    vif.run(f"ip addr flush dev {vif.name} && ip addr add 10.82.0.2/32 dev {vif.name} && "
+            f"ip route add {host} dev {vif.name} && ip route add default via {host}", check=True)
     vif.ping(host)
     out = dom0.run("ping -c 3 -i 0.2 -W 5 10.82.0.2").out
     assert " 3 received" in out, out
     # Another network of dom0's, by the default route.
     vif.run("iperf3 -s -1 -D -p 5601", check=True)
     dom0.run(f"iperf3 -c 10.82.0.2 -B {nets.DOM0_ADDRESS} -p 5601 -n 3M", check=True)
-    vif.run(f"ip route del default; ip route del {host} dev {vif.name}; ip addr del 10.82.0.2/32 dev {vif.name}",
-            check=True)
-    dom0.run(f"ip addr del {host}/32 dev {vif.back}; ip link set {vif.back} master {nets.BRIDGE}", check=True)
+    vif.run(f"ip addr flush dev {vif.name}", check=True)
+    dom0.run(f"ip addr del {host}/32 dev {vif.back}; ip route del 10.82.0.2; "
+             f"ip link set {vif.back} master {nets.BRIDGE}", check=True)
+    vif.address_it()
     vif.ping()
