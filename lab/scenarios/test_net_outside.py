@@ -60,7 +60,7 @@ def test_host_outside_of_dom0(world, dom0, outside):
     dom0.run(f"xl network-attach {guest.name} mac={nets.mac(3)} bridge={OUTSIDE}", check=True)
     guest.run(AWAIT.format("ip -4 -o addr show dev enX3 2>/dev/null | grep -q 'inet 10.0.2.15/24'")
               .replace("seq 100", "seq 300"), timeout=100, check=True)
-    guest.run(f"rm -f /tmp/echo; mkfifo /tmp/echo; (nc -l -p {PORT} < /tmp/echo > /tmp/echo &) 2>/dev/null; "
+    guest.run(f"rm -f /tmp/echo; mkfifo /tmp/echo; (nc -l -p {PORT} 0<> /tmp/echo > /tmp/echo 2>/dev/null &); "
               f"for i in $(seq 100); do ss -Hltn | grep -q :{PORT} && break; sleep 0.1; done", check=True)
     data = bytes(at * at % 251 for at in range(LENGTH))
     assert talk(outside, data) == data
