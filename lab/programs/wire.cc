@@ -25,8 +25,8 @@
 
 namespace {
 
-constexpr size_t header_size = 10;  // of a struct virtio_net_hdr, whose header is no C++
-constexpr size_t largest = 1 << 17; // of a frame
+constexpr size_t header_size = 10;      // of a struct virtio_net_hdr, whose header is no C++
+constexpr size_t largest = 1 << 17;     // of a frame
 constexpr size_t pause_each = 32 << 10; // bytes, so that no queue on the way overflows
 constexpr useconds_t pause_us = 500;
 constexpr int first_ms = 30'000, idle_ms = 500;
