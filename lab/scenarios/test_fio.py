@@ -2,7 +2,7 @@
 """fio writes and verifies in the guest: all it can vary, over what backends and frontend agree on.
 
 A row is what a disk is agreed on, and loads that fio has it one after the other. Every two values meet
-in one row at least; with SOAK=1 every agreement there can be, and larger loads. SEED= repeats the loads'
+in one row at least; with SOAK=1 every agreement there can be, and more in flight. SEED= repeats the loads'
 order and content.
 """
 
@@ -35,11 +35,12 @@ BACK = {"all": {}, "little": {"max_queues": 1, "max_persistent_grants": 24}}
 FRONT = {"all": {}, "least": {"max_queues": 1, "max_ring_page_order": 0, "max_indirect_segments": 0},
          "polled": {"poll_queues": 1, "max_ring_page_order": 4, "feature_persistent": "N"}}
 if SOAK:
-    WISHES = {"max_queues": [1, 2], "max_ring_page_order": [0, 2, 4],
-              "max_indirect_segments": [0, 32, 512], "feature_persistent": "NY", "trusted": "NY",
-              "poll_queues": [0, 1]}
-    FRONT = {"".join(map(str, values)): dict(zip(WISHES, values))
-             for values in itertools.product(*WISHES.values())}
+    WISHES = {"max_queues": [1, 2], "poll_queues": [0, 1], "max_ring_page_order": [0, 4],
+              "max_indirect_segments": [0, 32, 512], "feature_persistent": "NY", "trusted": "NY"}
+    # The last queue is never polled, and persistent grants are of pages that the backend may keep anyway.
+    FRONT = {"".join(map(str, values)): wishes for values in itertools.product(*WISHES.values())
+             if (wishes := dict(zip(WISHES, values)))["poll_queues"] < wishes["max_queues"]
+             and (wishes["feature_persistent"], wishes["trusted"]) != ("Y", "N")}
 AGREED = {"disk": list(DISK), "backend": list(BACK), "front": list(FRONT)}
 
 
@@ -53,8 +54,10 @@ def polls(row):
 
 def agreements():
     """With its loads, each: all there are, or those in which every two values meet."""
-    def possible(row):  # qdisk is not the kernel's backend, and has one queue
-        return row["disk"] != "qdisk" or (row["backend"] == "all" and not polls(row))
+    def possible(row):  # qdisk is not the kernel's backend, and has one queue, as "little" has
+        wishes, qdisk = FRONT[row["front"]], row["disk"] == "qdisk"
+        return not (qdisk and (row["backend"] != "all" or polls(row))) and \
+            not ((qdisk or row["backend"] == "little") and wishes.get("max_queues") == 2)
 
     rows = [row for values in itertools.product(*AGREED.values())
             if possible(row := dict(zip(AGREED, values)))] if SOAK else pairwise(AGREED, possible)
@@ -71,7 +74,7 @@ def job_file(loads, device, seed, polled):
     lines = ["[global]", f"filename={device}", f"randseed={seed}", "verify=crc32c", "verify_fatal=1",
              "do_verify=1", "exitall_on_error=1", "group_reporting=1", "stonewall=1", "thread=1"]
     for at, load in enumerate(loads):
-        size = min(max(1 << 20, load["bs"] * 8) * (4 if SOAK else 1), (MIB << 20) // 4)
+        size = min(max(1 << 20, load["bs"] * 8), (MIB << 20) // 4)
         lines += [f"[load{at}]", *(f"{key}={load[key]}" for key in ("rw", "bs", "iodepth", "numjobs")),
                   *HOW[load["how"]].replace("hipri=1", f"hipri={int(polled)}").split(), f"size={size}", f"offset_increment={size}"]
     return "\n".join(lines) + "\n"
