@@ -107,6 +107,14 @@ def workers():
     return max(1, min(2 * (os.cpu_count() or 1), MOST_WORKERS, memory // MEMORY_PER_WORKER))
 
 
+def distribution(most, names=None):
+    """How many workers run these scenarios, and what they share out. Those of a file share guests, and a
+    few are not worth another machine; in a run of hours neither counts."""
+    if os.environ.get("SOAK"):
+        return min(most, len(names or range(most))), "load"
+    return 1 if names and len(names) < 4 else most, "loadfile"
+
+
 def selected(pattern):
     """The scenarios that a pattern selects; refuses one that selects nothing."""
     found = subprocess.run([*PYTEST, "lab/scenarios", "--collect-only", "-q", "-k", pattern],
@@ -149,16 +157,15 @@ def scenarios(pattern=None, subfolder="", **environment):
     if on_a_host():
         ssh.refuse_unfit_host(os.environ["TARGET"])
     command = ["lab/scenarios", "-v", "--durations=10"]
-    number = workers()
+    names = None
     if pattern:
         names = selected(pattern)
         if any("test_hostile.py::" in line for line in names):
             build_host()
-        if len(names) < 4:
-            number = 1
         command += ["-k", pattern]
+    number, unit = distribution(workers(), names)
     if number > 1:
-        command += ["-n", str(number), "--dist", "loadfile"]
+        command += ["-n", str(number), "--dist", unit]
     path = result_file("scenarios", RESULTS / subfolder)
     for folder in (path.parent / "records", path.parent / "tap"):
         shutil.rmtree(folder, ignore_errors=True)

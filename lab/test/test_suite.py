@@ -55,6 +55,14 @@ def test_compare_with_a_kernel_that_passes_nothing(monkeypatch, tmp_path, theirs
         suite.compare(0)
 
 
+@pytest.mark.parametrize("soak, number, expected", [
+    ("", None, (4, "loadfile")), ("", 3, (1, "loadfile")), ("", 9, (4, "loadfile")),
+    ("1", None, (4, "load")), ("1", 2, (2, "load")), ("1", 9, (4, "load"))])
+def test_workers_share_scenarios(monkeypatch, soak, number, expected):
+    monkeypatch.setenv("SOAK", soak)
+    assert suite.distribution(4, number and ["name"] * number) == expected
+
+
 @pytest.mark.parametrize("ours", [GOOD, BAD])
 def test_compare_counts_ours_alone(monkeypatch, tmp_path, ours):
     calls = runs(monkeypatch, tmp_path, GOOD + "<!-- -->", ours)
