@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 // Makes a connection (public/io/netif.h): what the backend offers, what the kernel would like of
 // it, and the keys that say so. All of it runs in one thread at a time.
+#include <xen/grant.hpp>
 #include <xen/port.h>
 
 #include "device.hpp"
@@ -12,6 +13,7 @@ namespace {
 constexpr Transaction no_transaction{};
 constexpr unsigned vlan_ethernet_header = 18;
 constexpr uint64_t mtu_default = 1500;
+constexpr unsigned interface_share = 2; // at most one in so many of the grants that are left
 
 uint16_t clamp(uint64_t value, uint64_t least, uint64_t most)
 {
@@ -76,6 +78,9 @@ void NetFront::negotiate()
     while (features.rx_buffers < NETFRONT_BUFFERS_MAX &&
            features.rx_buffers * 2 <= wishes_.rx_buffers)
         features.rx_buffers *= 2;
+    // Devices that come later need grants, too.
+    const unsigned of_queue = 2u + features.tx_buffers + features.rx_buffers;
+    features.queues = clamp(free_grants() / interface_share / of_queue, 1, features.queues);
     features.split_events = wishes_.split_events && offered("feature-split-event-channels");
     features.send_sg = offered("feature-sg");
     // The one offer that is made by saying nothing.

@@ -164,7 +164,7 @@ bool NetFrontTest::locked() const
 
 void NetFrontTest::SetUp()
 {
-    MachineTest::SetUp();
+    sim::boot(16); // as many grants as twice the largest device takes, and more
     free_grants_ = xen::free_grants();
     watch_ = sim::store::watch(back_path + "/state",
                                [this](const std::string &) { backend_changed_ = true; });

@@ -170,6 +170,26 @@ TEST_F(Queues, FewerPagesFewerQueues)
     EXPECT_TRUE(sim::complaints().empty());
 }
 
+// Half of the grants stay for devices that come later; one queue there is always.
+TEST_F(Queues, LeavesGrantsToOthers)
+{
+    const unsigned of_queue = 2 + 128 + 256;
+    for (const auto &[left, expected] :
+         {std::pair{8u, 4u}, {7u, 3u}, {4u, 2u}, {2u, 1u}, {1u, 1u}}) {
+        remove();
+        xen::GrantPool others;
+        ASSERT_GT(xen::free_grants(), left * of_queue + 8);
+        ASSERT_TRUE(others.reserve(xen::free_grants() - left * of_queue - 8).ok());
+        ASSERT_EQ(probe(), 0);
+        settle();
+        ASSERT_TRUE(link) << left;
+        EXPECT_EQ(features.queues, expected) << left;
+        expect_keys();
+        expect_traffic();
+    }
+    EXPECT_TRUE(sim::complaints().empty());
+}
+
 // A violation in one queue ends all of them.
 TEST_F(Queues, Xsa376OneQueueBreaksTheDevice)
 {
