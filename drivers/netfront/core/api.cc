@@ -49,6 +49,8 @@ void netfront_backend_changed(netfront *device, unsigned state)
 
 void netfront_work(netfront *device) { core(device).work(); }
 
+void netfront_retry(netfront *device) { core(device).retry(); }
+
 void netfront_reconnect(netfront *device) { core(device).reconnect(); }
 
 void netfront_hash_changed(netfront *device) { core(device).hash_changed(); }

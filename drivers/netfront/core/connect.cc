@@ -42,9 +42,12 @@ bool of_a_connection(const char *name)
 
 void NetFront::connect()
 {
+    if (paused_)
+        return;
     // Or a backend that goes round and holds on to everything would get all the guest's grants.
     if (!release())
-        return give_up("the backend holds pages of an earlier connection", Error::busy);
+        return wait_for_pages();
+    waiting_ = false;
     auto copy = xenstore::read_number(no_transaction, backend_.c_str(), "feature-rx-copy");
     if (!copy.ok())
         return give_up("reading the backend's feature-rx-copy", copy.error());
@@ -55,6 +58,17 @@ void NetFront::connect()
         return give_up("setting up the rings", status.error());
     if (Status status = publish(); !status.ok())
         return give_up("writing to xenstore", status.error());
+}
+
+// One that was just bound anew lets go of the pages a little later.
+void NetFront::wait_for_pages()
+{
+    if (!std::exchange(waiting_, true)) {
+        Line line;
+        line.text(link_.nodename.c_str());
+        log_warning(line.text(": waiting: the backend holds pages of an earlier connection"));
+    }
+    later();
 }
 
 // Anything but 1 means no.

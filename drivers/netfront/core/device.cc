@@ -76,6 +76,7 @@ void NetFront::remove()
         queues_[i].abandon();
     control_.abandon();
     set_closed();
+    paused_ = false;
 }
 
 void NetFront::on_setting(void *self, const char *)
@@ -92,14 +93,19 @@ void NetFront::backend_changed(XenbusState state)
     if (state == backend_state_)
         return;
     backend_state_ = state;
-    switch (state) {
+    handle(state);
+}
+
+void NetFront::handle(XenbusState backend)
+{
+    switch (backend) {
     case XenbusState::initialising: // a new backend: what the old one had is void
     case XenbusState::init_wait:
         quiesce();
         (void)release(); // connect() looks
         gave_up_ = false;
         (void)set_state(XenbusState::initialising);
-        if (state == XenbusState::init_wait)
+        if (backend == XenbusState::init_wait)
             connect();
         break;
     case XenbusState::connected:
@@ -145,8 +151,11 @@ void NetFront::backend_closed()
     if (gave_up_)
         return;
     auto online = xenstore::read_number(no_transaction, backend_.c_str(), "online");
+    Status status = online.ok() ? Status{} : online.error();
     if (online.ok() && online.value() == 1)
-        (void)set_state(XenbusState::initialising);
+        status = set_state(XenbusState::initialising);
+    if (!status.ok() && status.error() == Error::timed_out)
+        later();
 }
 
 // ---- what the kernel wants ----
@@ -156,8 +165,7 @@ void NetFront::work()
     if (link_.broken.load() != 0) {
         quiesce();
         (void)release();
-        (void)set_state(XenbusState::closing);
-        return;
+        return leave();
     }
     bool changed = control_.work();
     if (settings_changed_.exchange(0) != 0 && announced_) {
@@ -174,7 +182,18 @@ void NetFront::reconnect()
     if (!attached_)
         return; // the wishes are asked for when there is a connection to make
     quiesce();
-    (void)set_state(XenbusState::closing);
+    leave();
+}
+
+// What nobody could do at once is tried again.
+void NetFront::retry()
+{
+    if (!std::exchange(paused_, false))
+        return; // removed meanwhile
+    if (leaving_)
+        return leave();
+    if (!gave_up_)
+        handle(backend_state_);
 }
 
 Status NetFront::filter_multicast(bool on)
@@ -200,7 +219,7 @@ void NetFront::quiesce()
         queues_[i].close();
     attached_ = false;
     if (link_.broken.exchange(0) != 0)
-        gave_up_ = true;
+        fail();
     if (announced_) {
         announced_ = false;
         netfront_port_disconnected(link_.context);
@@ -213,7 +232,8 @@ void NetFront::quiesce()
 // Ends the connection towards the backend. One that it never took part in would fail again.
 void NetFront::retire()
 {
-    gave_up_ |= attached_ && !announced_;
+    if (attached_ && !announced_)
+        fail();
     quiesce();
     if (state_ != XenbusState::initialising)
         set_closed();
@@ -243,8 +263,30 @@ void NetFront::give_up(const char *why, Error error)
     log_error(line);
     quiesce();
     (void)release();
+    fail();
+    leave();
+}
+
+// The next connection is for the backend to start, but not as fast as it can: each one costs
+// megabytes and a line of the log.
+void NetFront::fail()
+{
     gave_up_ = true;
-    (void)set_state(XenbusState::closing);
+    later();
+}
+
+// A backend that was not told would wait for ever.
+void NetFront::leave()
+{
+    leaving_ = !set_state(XenbusState::closing).ok();
+    if (leaving_)
+        later();
+}
+
+void NetFront::later()
+{
+    paused_ = true;
+    netfront_port_retry_later(link_.context);
 }
 
 Status NetFront::set_state(XenbusState state)
@@ -254,6 +296,7 @@ Status NetFront::set_state(XenbusState state)
     Status status = write_state(link_.nodename.c_str(), state);
     // Whether a write that timed out happens yet, nobody knows.
     state_ = status.ok() ? state : XenbusState::unknown;
+    leaving_ &= !status.ok();
     return status;
 }
 

@@ -30,6 +30,7 @@ public:
     Status create(const netfront_config &config, netif::MacAddress &mac);
     void backend_changed(XenbusState state);
     void work();
+    void retry();
     void reconnect();
     void hash_changed() { control_.rehash(); }
     Status filter_multicast(bool on);
@@ -43,6 +44,7 @@ private:
     static void on_setting(void *self, const char *path);
 
     // device.cc
+    void handle(XenbusState backend);
     void backend_ready();
     void backend_closed();
     void quiesce();
@@ -50,10 +52,14 @@ private:
     bool release();
     void set_closed();
     void give_up(const char *why, Error error);
+    void fail();
+    void leave();
+    void later();
     Status set_state(XenbusState state);
 
     // connect.cc
     void connect();
+    void wait_for_pages();
     bool offered(const char *key) const;
     void negotiate();
     void read_settings();
@@ -71,6 +77,9 @@ private:
     XenbusState state_ = XenbusState::unknown;         // ours, as last written
     XenbusState backend_state_ = XenbusState::unknown; // as last reported
     bool gave_up_ = false;   // the next connection is for the backend to start
+    bool paused_ = false;    // and nobody makes one before retry()
+    bool waiting_ = false;   // the log says that the backend holds pages
+    bool leaving_ = false;   // Closing is still to be written
     bool attached_ = false;  // the rings are open, and the backend may come
     bool announced_ = false; // the kernel was told that packets pass
 

@@ -150,6 +150,9 @@ void netfront_backend_changed(struct netfront *device, unsigned int state);
 /* Answers netfront_port_wake(). Thread. */
 void netfront_work(struct netfront *device);
 
+/* Answers netfront_port_retry_later(). Thread. */
+void netfront_retry(struct netfront *device);
+
 /* The wishes have changed: leaves the backend and connects anew, if it is connected. Returns at
  * once; packets on their way are lost. Thread. */
 void netfront_reconnect(struct netfront *device);

@@ -44,6 +44,9 @@ void netfront_port_multicast_refused(void *context);
 /* Call netfront_work() soon, from a thread. Interrupts may be off; locks may be held. */
 void netfront_port_wake(void *context);
 
+/* Call netfront_retry() in about a second, from a thread; calls are merged. May sleep. */
+void netfront_port_retry_later(void *context);
+
 /* ---- a queue ---- */
 
 /* The backend sent an event: call netfront_poll() soon. Interrupts are off; the lock may be held.
@@ -60,6 +63,10 @@ void netfront_port_tx_room(void *context, unsigned int queue);
 /* A packet was queued. True: none will follow at once, whatever the sender said. Transmit lock
  * held. */
 bool netfront_port_tx_queued(void *context, unsigned int queue, uint32_t bytes, bool more);
+
+/* Whether no packet comes before one completes, by what the two above said or for a reason of the
+ * kernel's. Transmit lock held. */
+bool netfront_port_tx_waits(void *context, unsigned int queue);
 
 /* The backend is through with packets, sent or not. Those of an ended connection are never
  * reported. Transmit lock held. */

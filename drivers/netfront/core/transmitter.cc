@@ -73,6 +73,20 @@ netfront_verdict Transmitter::full()
     return NETFRONT_FULL;
 }
 
+// The kernel sends nothing before something completes.
+bool Transmitter::waits() const
+{
+    return full_ || netfront_port_tx_waits(link_->context, queue_);
+}
+
+// The event that was asked for may be for more than the backend is ready to complete.
+void Transmitter::listen()
+{
+    auto count = ring_.final_check();
+    if (!count.ok() || count.value() > 0)
+        netfront_port_event(link_->context, queue_);
+}
+
 // A buffer for the packet that begins in `head`, behind its last one so far; no_buffer: for a new
 // one.
 uint16_t Transmitter::take_buffer(uint16_t head, uint16_t last)
@@ -156,6 +170,8 @@ netfront_verdict Transmitter::transmit(const Outgoing &outgoing, bool more, bool
         }
     }
     notify = !more && flush();
+    if (usable() && link_->tx_frames.load() > 1 && waits())
+        listen();
     return verdict;
 }
 
@@ -255,7 +271,7 @@ void Transmitter::complete(uint16_t head, unsigned &packets, unsigned &bytes)
 bool Transmitter::more(uint32_t &progress)
 {
     // Half of what is on its way comes without an event, if the kernel lets it and does not wait.
-    const uint32_t half = full_ ? 1 : ring_.outstanding() / 2 + 1;
+    const uint32_t half = waits() ? 1 : ring_.outstanding() / 2 + 1;
     const uint32_t wanted = link_->tx_frames.load();
     const uint32_t nth = wanted < half ? wanted : half;
     auto count = ring_.final_check(nth);

@@ -56,6 +56,8 @@ private:
     bool room_for_largest() const;
     bool possible(const netfront_packet &packet) const;
     netfront_verdict full();
+    bool waits() const;
+    void listen();
     uint16_t take_buffer(uint16_t head, uint16_t last);
     void put_packet(const Outgoing &outgoing);
     bool take_response(unsigned &packets, unsigned &bytes);

@@ -66,6 +66,7 @@ struct netfront_info {
 	unsigned long pending;
 	struct delayed_work multicast;
 	struct delayed_work announce;
+	struct delayed_work retry;
 	struct bpf_prog *xdp_prog;	/* changes under the rtnl lock */
 	bool connected;
 	bool was_connected;

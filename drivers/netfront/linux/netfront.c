@@ -123,6 +123,13 @@ void netfront_port_wake(void *context)
 	schedule_work(&info->work);
 }
 
+void netfront_port_retry_later(void *context)
+{
+	struct netfront_info *info = context;
+
+	schedule_delayed_work(&info->retry, HZ);
+}
+
 /* ---- the network device ---- */
 
 static int netfront_open(struct net_device *netdev)
@@ -241,6 +248,15 @@ static void netfront_work_function(struct work_struct *work)
 	mutex_unlock(&info->mutex);
 }
 
+static void netfront_retry_work(struct work_struct *work)
+{
+	struct netfront_info *info = container_of(to_delayed_work(work), struct netfront_info, retry);
+
+	mutex_lock(&info->mutex);
+	netfront_retry(info->core);
+	mutex_unlock(&info->mutex);
+}
+
 static void netfront_backend_state(struct xenbus_device *dev, unsigned int state)
 {
 	struct netfront_info *info = dev->data;
@@ -353,6 +369,7 @@ static int netfront_probe(struct xenbus_device *dev)
 	INIT_WORK(&info->work, netfront_work_function);
 	INIT_DELAYED_WORK(&info->multicast, netfront_multicast_work);
 	INIT_DELAYED_WORK(&info->announce, netfront_announce_work);
+	INIT_DELAYED_WORK(&info->retry, netfront_retry_work);
 	SET_NETDEV_DEV(netdev, &dev->dev);
 	netfront_init_netdev(netdev);
 	err = netfront_init_queues(info);
@@ -381,6 +398,7 @@ static int netfront_probe(struct xenbus_device *dev)
 end:
 	netfront_end_core(info);
 	cancel_work_sync(&info->work);
+	cancel_delayed_work_sync(&info->retry);
 free:
 	netfront_free(info);
 	return err;
@@ -394,6 +412,7 @@ static void netfront_remove_device(struct xenbus_device *dev)
 	cancel_delayed_work_sync(&info->announce);
 	unregister_netdev(info->netdev);
 	cancel_work_sync(&info->work);
+	cancel_delayed_work_sync(&info->retry);
 	cancel_delayed_work_sync(&info->multicast);
 	netfront_free(info);
 }

@@ -25,6 +25,13 @@ bool netfront_port_tx_queued(void *context, unsigned int queue, uint32_t bytes, 
 	return __netdev_tx_sent_queue(netdev_get_tx_queue(info->netdev, queue), bytes, more);
 }
 
+bool netfront_port_tx_waits(void *context, unsigned int queue)
+{
+	struct netfront_info *info = context;
+
+	return netif_xmit_stopped(netdev_get_tx_queue(info->netdev, queue));
+}
+
 void netfront_port_tx_completed(void *context, unsigned int queue, unsigned int packets,
 				unsigned int bytes)
 {

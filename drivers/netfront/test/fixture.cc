@@ -71,6 +71,8 @@ void netfront_port_multicast_refused(void *context) { test(context).refused_mult
 
 void netfront_port_wake(void *context) { test(context).work_wanted = true; }
 
+void netfront_port_retry_later(void *context) { test(context).retry_wanted = true; }
+
 void netfront_port_event(void *context, unsigned queue)
 {
     test(context).queues.at(queue).poll_wanted = true;
@@ -97,6 +99,13 @@ bool netfront_port_tx_queued(void *context, unsigned queue, uint32_t bytes, bool
     test(context).queues[queue].bytes_queued += bytes;
     test(context).queues[queue].packets_queued++;
     return test(context).last_of_burst;
+}
+
+bool netfront_port_tx_waits(void *context, unsigned queue)
+{
+    auto &of = test(context).queues.at(queue);
+    EXPECT_TRUE(of.locked[true]);
+    return of.full || of.waits;
 }
 
 void netfront_port_tx_completed(void *context, unsigned queue, unsigned packets, unsigned bytes)
@@ -256,6 +265,13 @@ void NetFrontTest::settle()
     while (turn());
 }
 
+void NetFrontTest::later()
+{
+    if (std::exchange(retry_wanted, false) && device != nullptr)
+        netfront_retry(device);
+    settle();
+}
+
 // One turn of NAPI.
 void NetFrontTest::poll(unsigned budget, unsigned queue)
 {
@@ -336,6 +352,7 @@ void NetFrontTest::expect_reconnect()
     settle();
     backend = std::make_unique<Backend>();
     settle();
+    later();
     EXPECT_EQ(front_state(), "4");
     expect_traffic();
 }

@@ -24,6 +24,7 @@ public:
     // What the port's functions left here, of each queue.
     struct Queue {
         bool full = false;
+        bool waits = false; // for another reason
         bool poll_wanted = false;
         bool locked[2]{};          // for receiving, for transmitting
         uint64_t bytes_queued = 0; // and not reported as completed
@@ -33,6 +34,7 @@ public:
     bool link = false;
     netfront_features features{};
     bool work_wanted = false;
+    bool retry_wanted = false;
     unsigned link_changes = 0;
     unsigned updates = 0; // of features while connected
     unsigned events = 0;
@@ -73,6 +75,8 @@ protected:
     bool turn();
     // Runs machine, bus, polls and works until nothing happens any more.
     void settle();
+    // The same a second later.
+    void later();
     void poll(unsigned budget = 64, unsigned queue = 0);
     netfront_verdict send(const Packet &packet);
     netfront_verdict send(const Packet &packet, netfront_packet description, unsigned queue = 0,

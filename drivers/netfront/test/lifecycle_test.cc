@@ -85,6 +85,7 @@ TEST_F(Lifecycle, RequiresReceiveCopy)
         const size_t complaints = sim::complaints().size();
         sim::store::write(back_path + "/state", "1"); // the backend follows with InitWait
         settle();
+        later();
         EXPECT_EQ(front_state(), "6") << bad;
         EXPECT_EQ(sim::complaints().size(), complaints + 1) << bad;
         EXPECT_FALSE(link);

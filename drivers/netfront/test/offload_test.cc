@@ -361,20 +361,55 @@ TEST_F(Offload, CoalescesCompletions)
     EXPECT_LE(events_of(4), 20u);
 }
 
-// What the backend holds back longest must not keep the rest waiting.
-TEST_F(Offload, FullQueueHearsOfEachCompletion)
+// What the backend holds back longest must not keep the rest waiting: not where the ring is full,
+// nor where the kernel sends no more for a reason of its own; and whenever that begins.
+TEST_F(Offload, QueueThatWaitsHearsOfEachCompletion)
+{
+    netfront_set_coalesce(device, NETFRONT_BUFFERS_MAX, 0);
+    for (const bool full : {true, false}) {
+        SCOPED_TRACE(full);
+        auto &queue = queues[0];
+        backend->serve_tx = false;
+        for (unsigned i = 0; i < 40; i++)
+            ASSERT_EQ(send(packet(100)), NETFRONT_SENT);
+        backend->answer(*backend->take());
+        settle();
+        ASSERT_FALSE(netfront_rearm(device, 0)); // for half of them
+        while (full && !queue.full)
+            ASSERT_EQ(send(packet(100)), NETFRONT_SENT);
+        queue.waits = true;
+        if (!full) {
+            ASSERT_EQ(send(packet(100)), NETFRONT_SENT);
+        }
+        for (unsigned i = 0, before = events; i < 10; i++, before = events) {
+            backend->answer(*backend->take());
+            settle();
+            ASSERT_EQ(events, before + 1);
+        }
+        queue.waits = false;
+        backend->serve_tx = true;
+        backend->serve();
+        settle();
+    }
+}
+
+// A completion that comes while the queue begins to wait is no event.
+TEST_F(Offload, QueueThatWaitsLooksOnceMore)
 {
     netfront_set_coalesce(device, NETFRONT_BUFFERS_MAX, 0);
     backend->serve_tx = false;
-    while (!queues[0].full)
+    for (unsigned i = 0; i < 40; i++)
         ASSERT_EQ(send(packet(100)), NETFRONT_SENT);
+    backend->answer(*backend->take());
     settle();
-    EXPECT_FALSE(netfront_rearm(device, 0));
-    for (unsigned before = events; queues[0].full; before = events) {
-        backend->answer(*backend->take());
-        settle();
-        ASSERT_EQ(events, before + 1);
-    }
+    ASSERT_FALSE(netfront_rearm(device, 0));
+    backend->answer(*backend->take());
+    settle();
+    const unsigned left = queues[0].packets_queued;
+    queues[0].waits = true;
+    ASSERT_EQ(send(packet(100)), NETFRONT_SENT);
+    settle();
+    EXPECT_EQ(queues[0].packets_queued, left); // one more, one fewer
     backend->serve_tx = true;
     backend->serve();
     settle();
