@@ -117,6 +117,22 @@ extern "C" void xen_port_assign(uint32_t port, uint32_t irq, uint32_t cpu)
     __atomic_store(&ports[port], &state, __ATOMIC_SEQ_CST);
 }
 
+// Lets another vCPU have the port, while nobody masks it; somebody may unmask it.
+extern "C" int xen_port_move(uint32_t port, uint32_t cpu)
+{
+    abi::EvtchnBindVcpu args{port, cpu};
+    auto done = hypercall(abi::hypercall_event_channel_op, abi::evtchnop_bind_vcpu, &args);
+    if (!done.ok())
+        return to_errno(done.error());
+    xen_port_assign(port, state_of(port).irq, cpu);
+    // Xen may have told the vCPU that it no longer is for.
+    if (!(load_shared(guest.shared_info->evtchn_mask[port / word_bits]) & bit_of(port))) {
+        mask(port);
+        unmask(port);
+    }
+    return 0;
+}
+
 extern "C" void xen_event_ack(uint32_t port)
 {
     clear_bit(guest.shared_info->evtchn_pending[port / word_bits], bit_of(port));

@@ -62,6 +62,7 @@ void xen_set_io_bitmap(const void *bitmap, unsigned int ports);
 /* core/events.cc */
 void xen_dispatch_events(void);
 void xen_port_assign(u32 port, u32 irq, u32 cpu);
+int xen_port_move(u32 port, u32 cpu);
 u32 xen_port_irq(u32 port);
 void xen_event_ack(u32 port);
 void xen_event_mask(u32 port);

@@ -43,6 +43,17 @@ static void chip_unmask(struct irq_data *data)
 	xen_event_unmask(port_of(data));
 }
 
+/* A device's ports take turns with the vCPUs that they may have. */
+static int chip_set_affinity(struct irq_data *data, const struct cpumask *allowed, bool force)
+{
+	unsigned int cpu = cpumask_any_and_distribute(allowed, cpu_online_mask);
+	int err = cpu < nr_cpu_ids ? xen_port_move(port_of(data), cpu) : -EINVAL;
+
+	if (!err)
+		irq_data_update_effective_affinity(data, cpumask_of(cpu));
+	return err;
+}
+
 static struct irq_chip event_chip = {
 	.name = "xen-event",
 	.irq_ack = chip_ack,
@@ -53,6 +64,7 @@ static struct irq_chip event_chip = {
 
 static struct irq_chip device_chip = {
 	.name = "xen-device",
+	.irq_set_affinity = chip_set_affinity,
 	.irq_ack = chip_mask_ack,
 	.irq_mask = chip_mask,
 	.irq_unmask = chip_unmask,
@@ -169,6 +181,7 @@ int xen_port_event_bind(uint32_t port, void (*handler)(void *context), void *con
 	irq = port_to_irq(port, 0, handle_edge_irq, &device_chip);
 	if (irq) {
 		irq_set_handler_data(irq, binding);
+		irq_set_status_flags(irq, IRQ_MOVE_PCNTXT);
 		err = request_irq(irq, event_interrupt, 0, "xen-event", binding);
 		if (!err)
 			return 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // The dispatch of events: ports that go while their events are handled, ports without a handler,
 // unmasking. Xen's side is public/event_channel.h's 2-level scheme.
+#include <array>
 #include <cstring>
 #include <functional>
 #include <map>
@@ -13,6 +14,7 @@
 extern "C" {
 void xen_dispatch_events(void);
 void xen_port_assign(uint32_t port, uint32_t irq, uint32_t cpu);
+int xen_port_move(uint32_t port, uint32_t cpu);
 void xen_event_ack(uint32_t port);
 void xen_event_mask(uint32_t port);
 void xen_event_unmask(uint32_t port);
@@ -35,6 +37,8 @@ std::map<unsigned, std::function<void()>> handlers; // by irq
 std::function<void()> on_stray;
 unsigned strays;
 unsigned hypercalls;
+std::array<unsigned, 128> vcpus;    // that Xen tells, by port
+std::function<void()> on_bind_vcpu; // what another vCPU does at that moment
 
 uint64_t bit(uint32_t port) { return 1ull << (port % 64); }
 
@@ -66,6 +70,9 @@ protected:
         handlers.clear();
         on_stray = {};
         strays = hypercalls = 0;
+        vcpus.fill(0);
+        on_bind_vcpu = {};
+        this_cpu = 0;
         xen_mask_all_events();
     }
 
@@ -165,6 +172,89 @@ TEST_F(Events, AnotherVcpusPortIsLeftToIt)
     EXPECT_FALSE(masked(5));
 }
 
+// ---- a port moves to another vCPU ----
+
+class Move : public Events {
+protected:
+    void SetUp() override
+    {
+        Events::SetUp();
+        bind(5, 20, [this] { calls++; });
+    }
+
+    // What each vCPU handles now.
+    unsigned handled_by(unsigned cpu)
+    {
+        const unsigned before = calls;
+        this_cpu = cpu;
+        xen_dispatch_events();
+        this_cpu = 0;
+        return calls - before;
+    }
+
+    unsigned calls = 0;
+};
+
+TEST_F(Move, EventsGoThere)
+{
+    ASSERT_EQ(xen_port_move(5, 1), 0);
+    EXPECT_EQ(vcpus.at(5), 1u);
+    notify(5, 1);
+    EXPECT_EQ(handled_by(0), 0u);
+    EXPECT_EQ(handled_by(1), 1u);
+}
+
+// The first vCPU was told of it, and leaves it to the second.
+TEST_F(Move, EventOfBeforeIsNotLost)
+{
+    notify(5);
+    ASSERT_EQ(xen_port_move(5, 1), 0);
+    EXPECT_EQ(handled_by(0), 0u);
+    EXPECT_EQ(handled_by(1), 1u);
+}
+
+TEST_F(Move, MaskedPortStaysMasked)
+{
+    notify(5);
+    EXPECT_EQ(handled_by(0), 1u);
+    notify(5);
+    ASSERT_EQ(xen_port_move(5, 1), 0);
+    EXPECT_TRUE(masked(5));
+    EXPECT_EQ(handled_by(0) + handled_by(1), 0u);
+    xen_event_unmask(5);
+    EXPECT_EQ(handled_by(0), 0u);
+    EXPECT_EQ(handled_by(1), 1u);
+}
+
+// Another vCPU is done with the last event, right before or after Xen has heard of the move.
+TEST_F(Move, UnmaskedMeanwhile)
+{
+    for (const unsigned told : {0u, 1u}) {
+        xen_port_move(5, 0);
+        notify(5);
+        EXPECT_EQ(handled_by(0), 1u);
+        notify(5);
+        on_bind_vcpu = [told] {
+            vcpus[5] = told;
+            xen_event_unmask(5);
+            this_cpu = told;
+            if (told == 1) // not its port yet
+                xen_dispatch_events();
+            this_cpu = 0;
+        };
+        ASSERT_EQ(xen_port_move(5, 1), 0);
+        on_bind_vcpu = {};
+        EXPECT_EQ(handled_by(0) + handled_by(1), 1u) << told;
+        xen_event_unmask(5);
+    }
+}
+
+TEST_F(Move, PortThatXenDoesNotMoveStays)
+{
+    EXPECT_NE(xen_port_move(0, 1), 0);
+    EXPECT_EQ(xen_port_irq(0), 0u);
+}
+
 // One vCPU takes ports away, and prints: the console's event is handled in the middle of that. The
 // other handles events of both. Whoever held a lock around the table would wait for ever.
 TEST_F(Events, Xsa441RemovalMeetsTheConsolesEvent)
@@ -175,6 +265,7 @@ TEST_F(Events, Xsa441RemovalMeetsTheConsolesEvent)
         xen_event_unmask(5);
     });
     handlers[27] = [] { unbind(7); };
+    vcpus[7] = 1;
     bool done = false;
     std::thread other([&] {
         this_cpu = 1;
@@ -216,7 +307,19 @@ unsigned glue_cpu() { return this_cpu; }
 extern "C" long xen_hypercall(unsigned long number, unsigned long command, unsigned long argument,
                               unsigned long, unsigned long, unsigned long)
 {
-    if (number != xen::abi::hypercall_event_channel_op || command != xen::abi::evtchnop_unmask)
+    if (number != xen::abi::hypercall_event_channel_op)
+        return -38;
+    if (command == xen::abi::evtchnop_bind_vcpu) {
+        // SAFETY: EVTCHNOP_bind_vcpu's argument.
+        const auto &bind = *reinterpret_cast<xen::abi::EvtchnBindVcpu *>(argument);
+        if (bind.port == 0)
+            return -22;
+        if (on_bind_vcpu)
+            on_bind_vcpu();
+        vcpus[bind.port] = bind.vcpu;
+        return 0;
+    }
+    if (command != xen::abi::evtchnop_unmask)
         return -38;
     __atomic_add_fetch(&hypercalls, 1, __ATOMIC_RELAXED);
     // SAFETY: EVTCHNOP_unmask's argument.
@@ -224,6 +327,6 @@ extern "C" long xen_hypercall(unsigned long number, unsigned long command, unsig
     uint64_t &mask = shared.evtchn_mask[port / 64];
     if ((__atomic_fetch_and(&mask, ~bit(port), __ATOMIC_SEQ_CST) & bit(port)) &&
         (__atomic_load_n(&shared.evtchn_pending[port / 64], __ATOMIC_SEQ_CST) & bit(port)))
-        tell(port, port == 7 && this_cpu == 1 ? 1 : 0);
+        tell(port, vcpus[port]);
     return 0;
 }

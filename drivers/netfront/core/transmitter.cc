@@ -74,10 +74,7 @@ netfront_verdict Transmitter::full()
 }
 
 // The kernel sends nothing before something completes.
-bool Transmitter::waits() const
-{
-    return full_ || netfront_port_tx_waits(link_->context, queue_);
-}
+bool Transmitter::waits() const { return full_ || netfront_port_tx_waits(link_->context, queue_); }
 
 // The event that was asked for may be for more than the backend is ready to complete.
 void Transmitter::listen()
