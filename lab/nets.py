@@ -15,7 +15,7 @@ CPUS = 4  # and as many queues
 FIRST = "mac=00:16:3e:77:00:01,bridge=xenbr0"  # as in lab/guest.cfg
 OTHERS = (1, 2)
 ALL_ON = "tx on sg on tso on gso on gro on rx on"
-CARRIER = "for i in $(seq 100); do [ \"$(cat /sys/class/net/{}/carrier)\" = 1 ] && break; sleep 0.1; done"
+CARRIER = "(" + AWAIT.format('[ "$(cat /sys/class/net/{}/carrier)" = 1 ]') + ")"
 
 
 def mac(index):
@@ -95,8 +95,8 @@ class Vif:
             f"ethtool -K {self.name} {ALL_ON}; "
         if features:
             command += f"ethtool -K {self.name} {features}; "
-        return self.run(f"({command}) >/dev/null 2>&1; sleep 0.5; {CARRIER.format(self.name)}; "
-                        f"ip link set {self.name} mtu {mtu}; {more}", check=True)
+        return self.run(f"({command}) >/dev/null 2>&1; sleep 0.5; {CARRIER.format(self.name)} && "
+                        f"ip link set {self.name} mtu {mtu} || exit 1; {more}", check=True)
 
     def forget(self):
         """It has gone, or goes."""

@@ -10,6 +10,7 @@ import pytest
 
 from lab import nets, wire
 from lab.backends import Backend
+from lab.disks import AWAIT
 
 SOAK = bool(os.environ.get("SOAK"))
 ROUNDS = 100 if SOAK else 2
@@ -61,7 +62,9 @@ def test_settings_are_shown_and_changed(vif):
     for wrong in ("-G {} rx 33", "-G {} tx 8", "-L {} combined 0", f"-L {{}} combined {nets.CPUS + 1}",
                   "-C {} tx-frames 0"):
         assert vif.run("ethtool " + wrong.format(vif.name)).rc, f"ethtool {wrong} was not refused"
-    vif.run(f"ethtool -G {vif.name} rx 256 tx 256 && ethtool -C {vif.name} tx-frames 256 rx-usecs 0",
+    vif.run("iperf3 -s -1 -D -p 5602", check=True)  # what stands still, now and then, takes minutes
+    vif.dom0.run(f"iperf3 -c {vif.address} -p 5602 -n 2M --bidir", timeout=30, check=True)
+    vif.run(f"ethtool -G {vif.name} rx 256 tx 256 && ethtool -C {vif.name} tx-frames 1 rx-usecs 0",
             check=True)
     vif.set_up()
 
@@ -74,6 +77,45 @@ def test_every_queue_is_counted(vif):
         assert 20 <= after[name] - before[name] < 60, (name, before, after)
     assert after["tx_notifications"] > before["tx_notifications"] and after["events"] > before["events"]
     assert not after["tx_errors"] and not after["rx_errors"]
+
+
+def test_bytes_on_their_way_are_limited(vif):
+    """Byte queue limits: the stack counts what the backend has not completed."""
+    limits = f"cat /sys/class/net/{vif.name}/queues/tx-*/byte_queue_limits"
+    vif.run("iperf3 -s -1 -D -p 5603", check=True)
+    client = vif.dom0.spawn(f"exec iperf3 -c {vif.address} -p 5603 -R -t 1000")
+    client.expect("connected to", 60)
+    vif.run(AWAIT.format(f"{limits}/inflight | grep -qv '^0$'"), check=True)
+    client.kill(2)
+    assert client.wait(20) is not None
+    vif.run(AWAIT.format(f"! {limits}/inflight | grep -qv '^0$'"), check=True)
+    assert any(map(int, vif.run(f"{limits}/limit", check=True).out.split()))
+
+
+def device_events(guest):
+    """Of each device's irq the events on each CPU."""
+    out = guest.run("cat /proc/interrupts", check=True).out
+    return {irq: [int(count) for count in counts.split()]
+            for irq, counts in re.findall(r"^ *(\d+):((?: +\d+)+) +xen-device ", out, re.M)}
+
+
+def test_events_come_to_all_vcpus_or_to_those_that_are_chosen(vif):
+    irqs = " ".join(device_events(vif.guest))
+
+    def choose(mask):
+        vif.guest.run(f"for i in {irqs}; do echo {mask} > /proc/irq/$i/smp_affinity || exit 1; done", check=True)
+        before = device_events(vif.guest)
+        vif.ping(count=20)
+        after = device_events(vif.guest)
+        return [sum(after[irq][cpu] - counts[cpu] for irq, counts in before.items())
+                for cpu in range(nets.CPUS)]
+
+    for cpu in (nets.CPUS - 1, 1):
+        seen = choose(f"{1 << cpu:x}")
+        assert seen[cpu] >= 20 and sum(seen) == seen[cpu], seen
+    choose(f"{(1 << nets.CPUS) - 1:x}")
+    chosen = vif.guest.run(f"for i in {irqs}; do cat /proc/irq/$i/effective_affinity_list; done", check=True).out
+    assert set(chosen.split()) == set(map(str, range(nets.CPUS))), chosen
 
 
 CHANGES = {"queues": "for n in 1 3 2 4; do ethtool -L {0} combined $n; sleep 0.3; done",
@@ -288,6 +330,20 @@ def test_xdp_redirects_to_another_interface(world, vif, seed):
 
 
 # ---- backends ----
+
+def test_new_connection_is_announced(vif):
+    """By ARP and ND, to everybody: the switches may know of another way to the interface."""
+    dump = vif.dom0.spawn(f"exec tcpdump --immediate-mode -l -n -i {nets.BRIDGE} "
+                          f"'ether src {vif.mac} and (arp or icmp6)'")
+    dump.expect("listening on", 20)
+    vif.run(f"ethtool -L {vif.name} combined 2", check=True)
+    address, address6 = re.escape(vif.address), re.escape(vif.address6)
+    dump.expect(rf"ARP, (Announcement|Request who-has) {address}\b(?! tell (?!{address}))", 20)
+    dump.expect(rf"> ff02::1: ICMP6, neighbor advertisement, tgt is {address6}\b", 20)
+    dump.kill(2)
+    assert dump.wait(20) is not None
+    vif.set_up()
+
 
 def test_backend_that_is_bound_anew_heals_the_interface(vif):
     """The same name, index and addresses; and more than once. libxl has run its script for this backend and

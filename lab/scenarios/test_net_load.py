@@ -71,10 +71,10 @@ def judge(report, load, counted):
 
 
 def rows():
-    settings, loads = pairwise(SETTINGS), pairwise(LOADS)
-    if not SOAK:
-        # Every feature is off once, every number of queues comes up; the rest are for long runs.
-        settings = [{"queues": 1 + at % 4, "off": off} for at, off in enumerate(SETTINGS["off"])]
+    loads = pairwise(LOADS)
+    # Every feature is off once, every number of queues comes up; the rest are for long runs.
+    settings = pairwise(SETTINGS) if SOAK else \
+        [{"queues": 1 + at % 4, "off": off} for at, off in enumerate(SETTINGS["off"])]
     for at, row in enumerate(settings):
         some = loads if SOAK else loads[at::len(settings)] or loads[at % len(loads):][:1]
         yield pytest.param(row, some, id=f"{row['queues']}-{'all' if not row['off'] else 'no-' + row['off']}")
