@@ -46,27 +46,31 @@ void NetFront::connect()
         return;
     // Or a backend that goes round and holds on to everything would get all the guest's grants.
     if (!release())
-        return wait_for_pages();
-    waiting_ = false;
+        return wait("the backend holds pages of an earlier connection", Error::busy);
     auto copy = xenstore::read_number(no_transaction, backend_.c_str(), "feature-rx-copy");
     if (!copy.ok())
         return give_up("reading the backend's feature-rx-copy", copy.error());
     if (copy.value() != 1)
         return give_up("the backend's feature-rx-copy is not 1", Error::not_supported);
     negotiate();
-    if (Status status = open(); !status.ok())
-        return give_up("setting up the rings", status.error());
+    if (Status status = open(); !status.ok()) {
+        quiesce();
+        (void)release();
+        return wait("setting up the rings", status.error());
+    }
+    waiting_ = false;
     if (Status status = publish(); !status.ok())
         return give_up("writing to xenstore", status.error());
 }
 
-// One that was just bound anew lets go of the pages a little later.
-void NetFront::wait_for_pages()
+// For what gets better without a word of the backend's: one that was bound anew lets go of the
+// pages a little later, others give memory or grants back.
+void NetFront::wait(const char *why, Error error)
 {
     if (!std::exchange(waiting_, true)) {
         Line line;
-        line.text(link_.nodename.c_str());
-        log_warning(line.text(": waiting: the backend holds pages of an earlier connection"));
+        line.text(link_.nodename.c_str()).text(": waiting: ").text(why).text(": error ");
+        log_warning(line.number(static_cast<uint64_t>(error)));
     }
     later();
 }

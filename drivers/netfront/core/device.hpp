@@ -59,7 +59,7 @@ private:
 
     // connect.cc
     void connect();
-    void wait_for_pages();
+    void wait(const char *why, Error error);
     bool offered(const char *key) const;
     void negotiate();
     void read_settings();
@@ -78,7 +78,7 @@ private:
     XenbusState backend_state_ = XenbusState::unknown; // as last reported
     bool gave_up_ = false;   // the next connection is for the backend to start
     bool paused_ = false;    // and nobody makes one before retry()
-    bool waiting_ = false;   // the log says that the backend holds pages
+    bool waiting_ = false;   // the log says so
     bool leaving_ = false;   // Closing is still to be written
     bool attached_ = false;  // the rings are open, and the backend may come
     bool announced_ = false; // the kernel was told that packets pass

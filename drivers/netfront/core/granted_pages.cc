@@ -4,11 +4,13 @@
 
 #include <xen/port.h>
 
+#include "netfront_port.h"
+
 namespace xen {
 
 Status GrantedPage::allocate(DomId peer)
 {
-    page_ = xen_port_page_alloc();
+    page_ = netfront_port_page_alloc();
     if (page_ == nullptr)
         return Error::no_memory;
     grant_ = TRY(Grant::give(peer, page_, GrantAccess::read_write));
@@ -36,7 +38,7 @@ Status GrantedPages::allocate(DomId peer, GrantAccess access, unsigned count)
 {
     TRY(pool_.reserve(count));
     while (count_ < count) {
-        void *page = xen_port_page_alloc();
+        void *page = netfront_port_page_alloc();
         if (page == nullptr)
             return Error::no_memory;
         auto grant = pool_.give(peer, xen_port_frame(page), access);

@@ -41,6 +41,10 @@ void netfront_port_disconnected(void *context);
 /* The filter has no room for an address that it was given. A transmit lock is held. */
 void netfront_port_multicast_refused(void *context);
 
+/* A zeroed page, which xen_port_page_free() gives back, or NULL: rather than that others have to do
+ * without. May sleep. */
+void *netfront_port_page_alloc(void);
+
 /* Call netfront_work() soon, from a thread. Interrupts may be off; locks may be held. */
 void netfront_port_wake(void *context);
 

@@ -116,6 +116,12 @@ void netfront_port_disconnected(void *context)
 		netdev_tx_reset_queue(netdev_get_tx_queue(info->netdev, i));
 }
 
+void *netfront_port_page_alloc(void)
+{
+	/* Not GFP_KERNEL: a disk over the network might be waiting for this. */
+	return (void *)__get_free_page(GFP_NOIO | __GFP_RETRY_MAYFAIL | __GFP_NOWARN | __GFP_ZERO);
+}
+
 void netfront_port_wake(void *context)
 {
 	struct netfront_info *info = context;

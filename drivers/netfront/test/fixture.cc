@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include <xen/grant.hpp>
+#include <xen/port.h>
 
 using netfront_test::NetFrontTest;
 
@@ -70,6 +71,8 @@ void netfront_port_disconnected(void *context)
 void netfront_port_multicast_refused(void *context) { test(context).refused_multicasts++; }
 
 void netfront_port_wake(void *context) { test(context).work_wanted = true; }
+
+void *netfront_port_page_alloc(void) { return xen_port_page_alloc(); }
 
 void netfront_port_retry_later(void *context) { test(context).retry_wanted = true; }
 

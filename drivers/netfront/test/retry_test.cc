@@ -33,7 +33,7 @@ TEST_F(Retry, PagesAreStillMappedByTheBackendOfBefore)
     }
     ASSERT_EQ(sim::complaints().size(), 1u);
     EXPECT_EQ(sim::complaints()[0],
-              "device/vif/0: waiting: the backend holds pages of an earlier connection");
+              "device/vif/0: waiting: the backend holds pages of an earlier connection: error 16");
     backend->drop_packet_mappings();
     backend->map_packets = false;
     later();
