@@ -289,7 +289,9 @@ void Interface::control(fuzz::Script &script)
             backend->notify(script.below(backend->queues()));
         break;
     case 5:
+        race_.disarm(); // a connection may end
         sim::advance(1'000'000'000);
+        later();
         break;
     }
 }
