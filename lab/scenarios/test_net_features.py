@@ -83,7 +83,7 @@ def test_bytes_on_their_way_are_limited(vif):
     """Byte queue limits: the stack counts what the backend has not completed."""
     limits = f"cat /sys/class/net/{vif.name}/queues/tx-*/byte_queue_limits"
     vif.run("iperf3 -s -1 -D -p 5603", check=True)
-    client = vif.dom0.spawn(f"exec iperf3 -c {vif.address} -p 5603 -R -t 1000")
+    client = vif.dom0.spawn(f"exec iperf3 -c {vif.address} -p 5603 -R -t 1000 --forceflush")
     client.expect("connected to", 60)
     vif.run(AWAIT.format(f"{limits}/inflight | grep -qv '^0$'"), check=True)
     client.kill(2)
