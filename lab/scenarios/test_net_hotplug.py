@@ -15,7 +15,7 @@ MORE = range(3, 9)  # besides the three that the guest has
 PARTS, ROUNDS = (12, 7) if SOAK else (1, 1)
 NAMES = " ".join(f"enX{index}" for index in MORE)
 
-pytestmark = [pytest.mark.lab_only, pytest.mark.limit(120 + 60 * ROUNDS)]
+pytestmark = [pytest.mark.lab_only, pytest.mark.limit(120 + 150 * ROUNDS)]
 
 
 @pytest.mark.parametrize("part", range(PARTS))
