@@ -30,7 +30,7 @@ class Backend:
         self.process = dom0.spawn(f"exec {PROGRAM} {kind} {shlex.join(words)} --later")
         self.seen = self.process.expect(r"(?<![^\n])ok ready\n", 20)
 
-    def ask(self, *lines, timeout=30):
+    def ask(self, *lines, timeout=60):
         """The last answer without its "ok", which an error is not."""
         answers = self.try_ask(*lines, timeout=timeout)
         for line, answer in zip(lines, answers):
@@ -38,7 +38,7 @@ class Backend:
                 raise LabError(f"evilback: {line}: {answer}")
         return answers[-1][2:].strip()
 
-    def try_ask(self, *lines, timeout=30):
+    def try_ask(self, *lines, timeout=60):
         """All answers. The lines are written at once, for each exchange with dom0 takes its time."""
         self.process.write("".join(line + "\n" for line in lines).encode())
         answers = []

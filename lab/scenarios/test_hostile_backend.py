@@ -24,7 +24,7 @@ ADDRESS = "10.99.0.2"
 # What the guest must do. MAY: whether it notices depends on who is faster.
 BROKEN, REFUSED, FINE, MAY, STUCK = "broken", "refused", "fine", "may", "stuck"
 
-pytestmark = [pytest.mark.hostile, pytest.mark.lab_only, pytest.mark.limit(90),
+pytestmark = [pytest.mark.hostile, pytest.mark.lab_only, pytest.mark.limit(150),
               pytest.mark.allow_log(DISK, r"blkfront", r"x?en_?net", r"vif vif-3")]
 
 NETWORK = f"""[Match]\\nMACAddress={MAC}\\n[Link]\\nRequiredForOnline=no\\n[Network]\\n\
