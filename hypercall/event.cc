@@ -27,6 +27,9 @@ constexpr uint32_t doublings = 10;
 // What a peer that completes many things with few events may save up.
 constexpr uint32_t credit_max = 32;
 
+// How often the domain was restored.
+constinit Atomic<uint32_t> lives;
+
 } // namespace
 
 uint64_t EventThrottle::next_delay(uint32_t progress, bool &longest)
@@ -91,6 +94,7 @@ Status EventChannel::adopt(EventPort port, Handler handler, void *context)
     if (port.value == 0 || port.value >= abi::max_event_ports)
         return Error::range;
     port_ = port;
+    life_ = lives.load();
     throttle_ = {};
     const int rc = xen_port_event_bind(port.value, handler, context);
     if (rc == 0)
@@ -103,8 +107,14 @@ void EventChannel::close()
 {
     if (!open())
         return;
-    xen_port_event_unbind(port_.value);
-    close_port(std::exchange(port_, {}));
+    if (life_ == lives.load()) { // or it is somebody else's by now
+        xen_port_event_unbind(port_.value);
+        close_port(port_);
+    }
+    port_ = {};
 }
+
+void forget_event_ports() { lives.add(1); }
+uint32_t domain_lives() { return lives.load(); }
 
 } // namespace xen

@@ -93,6 +93,7 @@ Result<Transaction> begin()
     const Reply reply = TRY(request.add_string("").run());
     const uint32_t length = text_length(reply.data, reply.length);
     const uint64_t id = TRY(parse_number(reply.data, length, UINT32_MAX));
+    ++client.transactions;
     return Transaction{static_cast<uint32_t>(id)};
 }
 
@@ -101,6 +102,7 @@ namespace {
 Status end(Transaction t, const char *how)
 {
     Request request(Message::transaction_end, t);
+    --client.transactions; // if it fails, there is none all the more
     TRY(request.add_string(how).run());
     return {};
 }
@@ -113,6 +115,16 @@ void abort(Transaction t)
 {
     // If it fails the transaction is lost, which is what was wanted.
     (void)end(t, "F");
+}
+
+Result<uint32_t> forward(uint32_t type, Transaction t, const char *payload, uint32_t length,
+                         char *reply, bool &refused)
+{
+    Request request(static_cast<Message>(type), t);
+    const Reply answer = TRY(request.add(payload, length).run_any());
+    __builtin_memcpy(reply, answer.data, answer.length);
+    refused = client.refused;
+    return answer.length;
 }
 
 Result<uint64_t> read_number(Transaction t, const char *directory, const char *key)

@@ -14,7 +14,8 @@ namespace {
 
 constexpr uint64_t patience = 5'000'000'000; // nanoseconds without a reply
 constexpr uint32_t idle_milliseconds = 10'000;
-constexpr unsigned reconnects_max = 8; // in a row, without one good reply
+constexpr uint32_t busy_milliseconds = 10; // between looks at a transaction
+constexpr unsigned reconnects_max = 8;     // in a row, without one good reply
 constexpr unsigned messages_per_round = 64;
 
 // The rest is for whoever reads the ring.
@@ -62,6 +63,7 @@ bool take_reply(const Header &header, Violation &violation)
             return false;
         }
         client.reconnects = 0;
+        client.refused = error;
         client.reply_length = header.length;
         __builtin_memcpy(client.reply, client.parser.payload(), header.length);
         finish_request(error ? parse_error(client.reply, header.length) : Error::none);
@@ -239,7 +241,7 @@ Status Request::send(uint64_t deadline)
     return {};
 }
 
-Result<Reply> Request::run()
+Result<Reply> Request::run_any()
 {
     if (header_.length > payload_max)
         return Error::too_big;
@@ -257,6 +259,7 @@ Result<Reply> Request::run()
             client.abandoned |= 1;
         client.id++;
         client.waiting = true;
+        client.refused = false;
         client.expected = static_cast<Message>(header_.type);
         return true;
     });
@@ -272,33 +275,65 @@ Result<Reply> Request::run()
     });
     if (!answered)
         return Error::timed_out;
-    if (error != Error::none)
+    if (error != Error::none && !client.refused)
         return error;
     return Reply{client.reply, client.reply_length};
 }
 
+Result<Reply> Request::run()
+{
+    const Reply reply = TRY(run_any());
+    if (client.refused)
+        return client.error;
+    return reply;
+}
+
 // ---- life ----
 
-Status start(void *page, EventPort port)
+namespace {
+
+// Under the lock.
+void attach(void *page, EventPort port)
 {
-    {
-        LockGuard guard(client.lock);
-        // SAFETY: the page of start info, which the toolstack laid out as this structure.
-        client.ring.attach(static_cast<Interface *>(page));
-        client.parser.reset();
-        client.port = port;
-        client.waiting = false;
-        client.abandoned = 0;
-        client.reconnects = 0;
-        client.throttle = {};
-        client.state = State::ready;
-    }
+    // SAFETY: the page of start info, which the toolstack laid out as this structure.
+    client.ring.attach(static_cast<Interface *>(page));
+    client.parser.reset();
+    client.port = port;
+    client.reconnects = 0;
+    client.throttle = {};
+}
+
+// When the client is stopped: whoever saw it run before may be about to unmask the port; nobody
+// else will be.
+void await_unmasking()
+{
+    while (client.unmasking.load() != 0)
+        wait(client.changes.load(), 1);
+}
+
+Status listen(EventPort port)
+{
     const int rc = xen_port_event_bind(port.value, on_event, nullptr);
     if (rc == 0)
         return {};
     LockGuard guard(client.lock);
     client.state = State::stopped;
     return static_cast<Error>(-rc);
+}
+
+} // namespace
+
+Status start(void *page, EventPort port)
+{
+    {
+        LockGuard guard(client.lock);
+        attach(page, port);
+        client.waiting = false;
+        client.abandoned = 0;
+        client.transactions = 0;
+        client.state = State::ready;
+    }
+    return listen(port);
 }
 
 void stop()
@@ -314,11 +349,59 @@ void stop()
         forget_watches();
         port = client.port;
     }
-    // Whoever saw the client run before may be about to unmask the port; nobody else will be.
-    while (client.unmasking.load() != 0)
-        wait(client.changes.load(), 1);
+    await_unmasking();
     xen_port_event_unbind(port.value);
     wake();
+}
+
+Status suspend()
+{
+    const uint64_t deadline = xen_port_now() + patience;
+    for (;;) {
+        xen_port_xenstore_lock();
+        if (client.transactions == 0)
+            break;
+        xen_port_xenstore_unlock();
+        if (xen_port_now() >= deadline)
+            return Error::busy;
+        wait(client.changes.load(), busy_milliseconds);
+    }
+    // Nor does anybody read: the next xenstored may begin with a ring of its own.
+    {
+        LockGuard guard(client.lock);
+        client.suspended = std::exchange(client.state, State::stopped);
+    }
+    await_unmasking();
+    return {};
+}
+
+void resume()
+{
+    {
+        LockGuard guard(client.lock);
+        client.state = client.suspended;
+    }
+    xen_port_xenstore_unlock();
+    wake();
+}
+
+// A request that was given up may still be in the ring, and be answered; so is the wish to start
+// over.
+Status resume_restored(void *page, EventPort port)
+{
+    {
+        LockGuard guard(client.lock);
+        attach(page, port);
+        if (client.suspended != State::reconnecting)
+            client.suspended = State::ready;
+        mark_all_stale();
+    }
+    const Status status = listen(port);
+    if (!status.ok())
+        client.suspended = State::stopped;
+    notify(port);
+    resume();
+    return status;
 }
 
 void run_once()

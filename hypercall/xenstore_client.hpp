@@ -27,18 +27,21 @@ struct Client {
     SpinLock lock;
     Atomic<uint32_t> changes; // see xen_port_xenstore_wait
     State state = State::stopped;
+    State suspended = State::stopped; // what it was before suspend()
     EventPort port;
     EventThrottle throttle;
     Atomic<uint32_t> unmasking; // threads that may be about to unmask the port
     Ring ring;
     Parser parser;
     unsigned reconnects = 0;
+    unsigned transactions = 0; // begun and not ended; under the port's sleeping lock
 
     // the request in flight
     Message expected = Message::error;
     uint32_t id = 0;
     bool waiting = false;
     Error error = Error::none;
+    bool refused = false; // the reply is an error's name
     uint32_t reply_length = 0;
     char reply[payload_max]{};
     uint32_t abandoned = 0; // bit n: nobody waits any more for the reply to id - 1 - n
@@ -81,6 +84,8 @@ public:
     Request &add(const char *data, size_t length);
     Request &add_string(const char *text); // with its NUL
     Result<Reply> run();
+    // The same, but an error of xenstored's is a reply as well: client.refused.
+    Result<Reply> run_any();
 
 private:
     struct Part {

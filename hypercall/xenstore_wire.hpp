@@ -7,11 +7,12 @@
 #include <cstdint>
 
 #include <xen/types.hpp>
+#include <xen/xenstore.hpp>
 
 namespace xen::xenstore {
 
 constexpr uint32_t ring_size = 1024;
-constexpr uint32_t payload_max = 4096;
+constexpr uint32_t payload_max = xenstore_payload_max;
 constexpr uint32_t feature_reconnect = 1;
 constexpr uint32_t connection_reconnect = 1; // 0: connected
 

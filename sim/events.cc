@@ -36,6 +36,7 @@ struct GuestPort {
 
 std::map<uint32_t, GuestPort> ports;
 uint32_t next_port;
+uint32_t store_port;
 bool store_event;
 unsigned delayed;
 
@@ -71,9 +72,12 @@ void boot_events()
 
 uint32_t open_store_port()
 {
-    ports[next_port].store = true;
-    return next_port++;
+    store_port = next_port++;
+    ports[store_port].store = true;
+    return store_port;
 }
+
+void raise_store() { raise_guest(store_port); }
 
 bool take_store_event() { return std::exchange(store_event, false); }
 

@@ -20,8 +20,8 @@ void leave_handler();
 
 // ---- memory ----
 void boot_memory(unsigned grant_frames);
-void settle_memory(); // what is allocated by now does not count as the test's
-void shutdown_memory();
+void settle_memory();   // what is allocated by now does not count as the test's
+void shutdown_memory(); // or another domain's: nothing is granted
 long grant_hypercall(unsigned command, void *argument, unsigned count);
 
 // Ends the test if the guest's bytes are in its memory, but not in one page that it has.
@@ -44,6 +44,7 @@ uint64_t peek(const uint8_t *address); // eight bytes, also in a guarded page
 void boot_events();
 long event_hypercall(unsigned command, void *argument);
 uint32_t open_store_port();
+void raise_store();
 void raise_guest(uint32_t port);
 bool take_store_event();
 void deliver_events();
@@ -69,6 +70,7 @@ std::vector<uint8_t> guest_request(uint32_t type, uint32_t transaction,
 void forget_guest(); // its watches and transactions
 
 void boot_ring();
+void restore_ring(); // another xenstored, which finds the ring as it is
 bool step_ring();
 void queue_guest_event(const std::string &path, const std::string &token);
 

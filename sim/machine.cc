@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include <xen/event.hpp>
 #include <xen/hypercall.hpp>
 #include <xen/port.h>
 #include <xen/xenstore.hpp>
@@ -88,6 +89,20 @@ void shutdown()
     boot_events();
     boot_store();
     shutdown_memory();
+}
+
+void restore()
+{
+    if (!xen::xenstore::suspend().ok())
+        fatal("xenstore cannot be suspended");
+    shutdown_memory();
+    boot_events();
+    restore_ring();
+    xen::forget_event_ports();
+    open_store_port(); // the console's: the numbers are not those of before
+    const uint32_t port = open_store_port();
+    if (!xen::xenstore::resume_restored(store::ring_page(), xen::EventPort{port}).ok())
+        fatal("xenstore does not start again");
 }
 
 bool step()

@@ -33,6 +33,12 @@ void boot(unsigned grant_frames = 4);
 // Stops the guest's xenstore client and forgets everything.
 void shutdown();
 
+// The domain is suspended and restored, with what the kernel does around its drivers. Grants, event
+// ports and what xenstored knew of the guest are gone; ports are given out again from the first one
+// on. What a toolstack writes for the new domain is the test's to write; backends of before are to
+// be destroyed.
+void restore();
+
 // Lets xenstored, watchers and peers do what they have to do, once. False: nothing to do.
 bool step();
 // Everything, with the guest's xen::xenstore::run_once(), until nothing happens any more.

@@ -25,7 +25,6 @@ bool forgiving;
 bool deaf; // to what follows a bad request
 unsigned request_count;
 uint32_t consumed; // req_cons as it should be
-constexpr uint32_t store_port = 3;
 
 Interface &ring() { return *reinterpret_cast<Interface *>(page); }
 
@@ -137,6 +136,15 @@ void boot_ring()
     ring().server_features = xen::xenstore::feature_reconnect;
 }
 
+void restore_ring()
+{
+    deaf = false;
+    incoming.clear();
+    outgoing.clear();
+    forget_guest();
+    consumed = ring().req_cons;
+}
+
 bool step_ring()
 {
     if (!answering)
@@ -154,7 +162,7 @@ bool step_ring()
     any |= transmit();
     if (any) {
         note_activity();
-        raise_guest(store_port);
+        raise_store();
     }
     return any;
 }

@@ -6,6 +6,7 @@
 #include <xen/abi.hpp>
 #include <xen/event.hpp>
 #include <xen/port.h>
+#include <xen/xenstore.hpp>
 
 namespace {
 
@@ -253,6 +254,33 @@ TEST_F(EventTest, Xsa331ClosedWhileSlowedDown)
     peer_.notify(next);
     EXPECT_EQ(end_.events, before + 1);
     EXPECT_EQ(sim::complaints().size(), 0u);
+}
+
+// The port's number is xenstore's when the domain has been restored.
+TEST_F(EventTest, RestoredPortsAreNotClosed)
+{
+    ASSERT_TRUE(listen().ok());
+    const uint32_t port = end_.channel.port().value;
+    sim::restore();
+    EXPECT_TRUE(end_.channel.open());
+    EXPECT_EQ(listen().error(), xen::Error::busy);
+    unsigned closed = 0;
+    sim::filter_hypercalls([&](unsigned number, const unsigned long *arguments) {
+        closed += number == xen::abi::hypercall_event_channel_op &&
+                  *arguments == xen::abi::evtchnop_close;
+        return std::optional<long>();
+    });
+    end_.channel.close();
+    sim::filter_hypercalls({});
+    EXPECT_EQ(closed, 0u) << "port " << port << " is xenstore's now";
+    EXPECT_FALSE(end_.channel.open());
+    EXPECT_TRUE(sim::complaints().empty());
+
+    const uint32_t peers = connect();
+    peer_.notify(peers);
+    EXPECT_EQ(end_.events, 1u);
+    end_.channel.close();
+    EXPECT_EQ(peer_.bind(peers), 0u) << "closed";
 }
 
 } // namespace

@@ -247,4 +247,31 @@ TEST(GrantTable, ImpossibleSizes)
     EXPECT_EQ(xen::grant_table_init(nullptr, xen::grant_frames_max + 1).error(), xen::Error::range);
 }
 
+// Whatever peers had mapped, in the domain that was restored they have not.
+TEST_F(GrantTest, RestoredDomainHasLetGo)
+{
+    void *held = xen_port_page_alloc();
+    void *lost = xen_port_page_alloc();
+    auto kept = give(held);
+    auto quarantined = give(lost);
+    xen::GrantPool pool;
+    ASSERT_TRUE(pool.reserve(2).ok());
+    const auto of_pool = pool.give(backend, xen_port_frame(held), GrantAccess::read_only).value();
+    for (const uint32_t ref : {kept.ref().value, quarantined.ref().value})
+        ASSERT_NE(peer_.map(ref), nullptr);
+    EXPECT_EQ(kept.end().error(), xen::Error::busy);
+    quarantined.end_and_free(lost);
+    EXPECT_EQ(xen::reclaim_grants(), 1u);
+
+    sim::restore();
+    EXPECT_TRUE(kept.end().ok());
+    EXPECT_TRUE(pool.end(of_pool).ok());
+    EXPECT_EQ(pool.available(), 2u);
+    pool.release();
+    EXPECT_EQ(xen::reclaim_grants(), 0u);
+    EXPECT_EQ(xen::free_grants(), all_);
+    xen_port_page_free(held);
+    EXPECT_EQ(sim::pages_in_use(), 0u);
+}
+
 } // namespace

@@ -48,6 +48,14 @@ public:
         thread_.join();
     }
 
+    // Does nothing, from the end of a message until going on.
+    void pause(bool on)
+    {
+        pausing_ = on;
+        while (on && !paused_)
+            std::this_thread::yield();
+    }
+
     alignas(8) uint8_t page[4096]{};
 
 private:
@@ -64,6 +72,11 @@ private:
     void serve()
     {
         while (!stopping_) {
+            paused_ = pausing_.load();
+            if (paused_) {
+                std::this_thread::yield();
+                continue;
+            }
             const uint32_t produced = load(ring().req_prod);
             uint32_t consumed = ring().req_cons;
             while (consumed != produced)
@@ -109,39 +122,53 @@ private:
 
     std::thread thread_;
     std::atomic<bool> stopping_ = false;
+    std::atomic<bool> pausing_ = false;
+    std::atomic<bool> paused_ = false;
     std::string incoming_;
     unsigned requests_ = 0;
 };
 
-TEST(XenstoreRace, Cve202537949RequestsTimeoutsAndWatches)
-{
-    static Daemon daemon;
-    ASSERT_TRUE(xs::start(daemon.page, xen::EventPort{1}).ok());
-    daemon.start();
-    std::atomic<bool> stopping = false;
+// The xenstore thread, two requesters, and one whose watches come and go.
+class Crowd {
+public:
+    Crowd()
+    {
+        threads_.emplace_back([this] {
+            while (!stopping_)
+                xs::run_once();
+        });
+        for (unsigned id = 0; id < 2; ++id)
+            threads_.emplace_back([this, id] { request("/requester/" + std::to_string(id)); });
+        threads_.emplace_back([this] { watch(); });
+    }
+
+    void end()
+    {
+        stopping_ = true;
+        for (auto &thread : threads_)
+            thread.join();
+    }
+
     std::atomic<unsigned> answered = 0;
     std::atomic<unsigned> wrong = 0;
     std::atomic<unsigned> fired = 0;
-    std::vector<std::thread> threads;
-    threads.emplace_back([&] {
-        while (!stopping)
-            xs::run_once();
-    });
-    for (unsigned id = 0; id < 2; ++id) {
-        threads.emplace_back([&, id] {
-            const std::string path = "/requester/" + std::to_string(id);
-            while (!stopping) {
-                // The daemon answers with the path and its NUL, which a value may not contain.
-                const auto value = xs::read({}, path.c_str(), "");
-                answered += value.error() == xen::Error::invalid;
-                wrong += value.error() != xen::Error::invalid &&
-                         value.error() != xen::Error::timed_out &&
-                         value.error() != xen::Error::no_device; // after stop()
-            }
-        });
+
+private:
+    void request(const std::string &path)
+    {
+        while (!stopping_) {
+            // The daemon answers with the path and its NUL, which a value may not contain.
+            const auto value = xs::read({}, path.c_str(), "");
+            answered += value.error() == xen::Error::invalid;
+            wrong += value.error() != xen::Error::invalid &&
+                     value.error() != xen::Error::timed_out &&
+                     value.error() != xen::Error::no_device; // after stop()
+        }
     }
-    threads.emplace_back([&] {
-        while (!stopping) {
+
+    void watch()
+    {
+        while (!stopping_) {
             xen::Watch watch; // gone at the end of each round
             watch.path = xen::join_path("/w", "").take();
             watch.context = &fired;
@@ -151,19 +178,60 @@ TEST(XenstoreRace, Cve202537949RequestsTimeoutsAndWatches)
             if (xs::watch(watch).ok())
                 xs::unwatch(watch);
         }
-    });
-    for (unsigned waited = 0; waited < 200 && (answered < 2000 || fired < 20); ++waited)
-        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+
+    std::atomic<bool> stopping_ = false;
+    std::vector<std::thread> threads_;
+};
+
+void sleep(unsigned milliseconds)
+{
+    std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+}
+
+TEST(XenstoreRace, Cve202537949RequestsTimeoutsAndWatches)
+{
+    static Daemon daemon;
+    ASSERT_TRUE(xs::start(daemon.page, xen::EventPort{1}).ok());
+    daemon.start();
+    Crowd crowd;
+    for (unsigned waited = 0; waited < 200 && (crowd.answered < 2000 || crowd.fired < 20); ++waited)
+        sleep(50);
     xs::stop();
-    std::this_thread::sleep_for(std::chrono::milliseconds(50)); // the others go on meanwhile
-    stopping = true;
-    for (auto &thread : threads)
-        thread.join();
+    sleep(50); // the others go on meanwhile
+    crowd.end();
     daemon.stop();
-    EXPECT_GE(answered, 100u);
-    EXPECT_GE(fired, 1u);
+    EXPECT_GE(crowd.answered, 100u);
+    EXPECT_GE(crowd.fired, 1u);
     EXPECT_EQ(late, 0u) << "event_done while the port is unbound, or after that";
-    EXPECT_LE(wrong, 4u) << "only stop() makes requests fail otherwise";
+    EXPECT_LE(crowd.wrong, 4u) << "only stop() makes requests fail otherwise";
+}
+
+TEST(XenstoreRace, SuspendedAndRestoredAtAnyMoment)
+{
+    static Daemon daemon;
+    ASSERT_TRUE(xs::start(daemon.page, xen::EventPort{1}).ok());
+    daemon.start();
+    Crowd crowd;
+    for (unsigned round = 0; round < 100; ++round) {
+        sleep(5);
+        ASSERT_TRUE(xs::suspend().ok());
+        const unsigned answered = crowd.answered;
+        daemon.pause(true);
+        interrupts = false;
+        sleep(1);
+        EXPECT_LE(crowd.answered, answered + 2) << "those that had their reply";
+        ASSERT_TRUE(xs::resume_restored(daemon.page, xen::EventPort{1}).ok());
+        daemon.pause(false);
+        ASSERT_TRUE(xs::suspend().ok());
+        xs::resume();
+    }
+    xs::stop();
+    crowd.end();
+    daemon.stop();
+    EXPECT_GE(crowd.answered, 100u);
+    EXPECT_GE(crowd.fired, 1u);
+    EXPECT_LE(crowd.wrong, 4u);
 }
 
 } // namespace

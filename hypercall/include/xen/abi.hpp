@@ -199,9 +199,20 @@ static_assert(sizeof(GnttabQuerySize) == 16);
 // ---- memory (public/memory.h) ----
 
 enum MemoryOp : unsigned {
+    xenmem_decrease_reservation = 1,
+    xenmem_maximum_reservation = 4,
+    xenmem_populate_physmap = 6,
     xenmem_add_to_physmap = 7,
     xenmem_memory_map = 9,
 };
+struct XenMemoryReservation {
+    uint64_t *extents; // frames: in, and out where Xen chooses them
+    uint64_t nr_extents;
+    uint32_t extent_order;
+    uint32_t mem_flags;
+    uint16_t domid;
+};
+static_assert(sizeof(XenMemoryReservation) == 32);
 struct XenAddToPhysmap {
     uint16_t domid;
     uint16_t size;
@@ -225,7 +236,12 @@ static_assert(sizeof(E820Entry) == 20);
 
 enum VersionOp : unsigned {
     xenver_version = 0, // major << 16 | minor
+    xenver_extraversion = 1,
+    xenver_capabilities = 3,
+    xenver_changeset = 4,
     xenver_get_features = 6,
+    xenver_pagesize = 7,
+    xenver_guest_handle = 8,
 };
 struct FeatureInfo {
     uint32_t submap_index;

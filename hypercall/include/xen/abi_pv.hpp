@@ -146,6 +146,13 @@ struct VcpuSetSingleshotTimer {
 };
 static_assert(sizeof(VcpuSetSingleshotTimer) == 16);
 constexpr uint32_t singleshot_future = 1; // refuse a time in the past with -ETIME
+constexpr unsigned runstate_runnable = 1;
+struct VcpuRunstateInfo {
+    int32_t state;
+    uint64_t state_entry_time;
+    uint64_t time[4]; // nanoseconds in each state
+};
+static_assert(sizeof(VcpuRunstateInfo) == 48);
 
 struct CpuUserRegs {
     uint64_t r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi;

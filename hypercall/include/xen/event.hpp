@@ -11,6 +11,13 @@ namespace xen {
 // Tells the other end of a port. Never sleeps. EVTCHNOP_send.
 void notify(EventPort port);
 
+// The domain was restored: no port that there was exists any more, and its number may be another's.
+// What is open stays so, hears nothing, and is to be closed by its owner. Never sleeps.
+void forget_event_ports();
+
+// How often that happened.
+uint32_t domain_lives();
+
 // When a port's next event is let in. The port is masked from the call of its handler to done(),
 // and beyond that for as long as the peer deserves: an honest one sends at most one event for each
 // thing that it completes, and never waits here.
@@ -68,7 +75,8 @@ public:
     EventPort port() const { return port_; }
 
 private:
-    EventPort port_{}; // port 0 is never valid
+    EventPort port_{};  // port 0 is never valid
+    uint32_t life_ = 0; // of the domain, that the port belongs to
     EventThrottle throttle_;
 };
 

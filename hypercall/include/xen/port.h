@@ -70,7 +70,8 @@ int xen_port_event_bind(uint32_t port, void (*handler)(void *context), void *con
 void xen_port_event_done(uint32_t port, uint64_t delay_ns);
 
 /* Ends that: when it returns no handler runs and none will, and nothing unmasks the port any more.
- * Does not close the port. May sleep. */
+ * Does not close the port. May sleep. A kernel whose domain was restored elsewhere forgets all
+ * bindings by itself, and calls forget_event_ports() (event.hpp) before any other thread runs. */
 void xen_port_event_unbind(uint32_t port);
 
 /* ---- the xenstore client's waiting ---- */

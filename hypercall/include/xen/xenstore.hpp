@@ -9,6 +9,7 @@
 namespace xen {
 
 constexpr size_t xenstore_path_max = 256;
+constexpr uint32_t xenstore_payload_max = 4096;
 constexpr size_t xenstore_value_max = 256; // longest value that this guest reads or writes
 
 // Text in a buffer of its own; always NUL-terminated.
@@ -50,6 +51,16 @@ Status start(void *ring, EventPort port);
 // successor.
 void stop();
 
+// Around a suspension of the domain: waits until nobody is in the middle of a request or a
+// transaction, and keeps all others waiting until resume(). busy: a transaction does not end. The
+// ring is empty then, so that it does not matter whether this xenstored reads on or another.
+Status suspend();
+// The domain goes on as it was.
+void resume();
+// The same in a domain that was restored: another xenstored is at the other end, which knows no
+// watches. They are registered again in run_once(), and each of them fires.
+Status resume_restored(void *ring, EventPort port);
+
 // One round: reads the ring, runs the watches that fired, and if there were none waits for the
 // ring. The kernel's xenstore thread calls this in a loop. Without threads, the main loop calls it
 // (requests read the ring themselves, so they work without it). Watch callbacks run here and
@@ -71,6 +82,12 @@ void abort(Transaction t);
 Status watch(Watch &watch);
 // When it returns, `changed` does not run and will not.
 void unwatch(Watch &watch);
+
+// Any request, for somebody else: the type and the payload are as they were given. Returns the
+// length of the answer in `reply`, which has room for xenstore_payload_max; `refused`: of an
+// error's name. timed_out or protocol: there is none.
+Result<uint32_t> forward(uint32_t type, Transaction t, const char *payload, uint32_t length,
+                         char *reply, bool &refused);
 
 // Typed helpers: the whole string is parsed strictly; anything else is `invalid`.
 Result<uint64_t> read_number(Transaction t, const char *directory, const char *key);

@@ -1,21 +1,19 @@
-// SPDX-License-Identifier: GPL-2.0-only
-// Event channels, 2-level (public/event_channel.h): from a pending bit to a Linux irq, and the
-// inter-processor interrupts, one port for each vCPU with the reasons in a word beside it.
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+// Event channels, 2-level (public/event_channel.h): from a pending bit to the kernel's interrupt,
+// and inter-processor interrupts.
+#include <xen/dispatch.h>
+
+#include <xen/abi.hpp>
+#include <xen/hypercall.hpp>
 #include <xen/shared.hpp>
 
-#include "arch.hpp"
-
-extern "C" {
-void glue_handle_irq(unsigned irq);
-void glue_stray_event(void);
-xen::abi::VcpuInfo *glue_vcpu_info(void);
-}
-
-namespace xen::pv {
+namespace xen {
 namespace {
 
-constexpr unsigned max_cpus = CONFIG_NR_CPUS;
 constexpr unsigned word_bits = 64;
+static_assert(XEN_MAX_PORTS == abi::max_event_ports);
+
+constinit abi::SharedInfo *shared = nullptr;
 
 struct alignas(8) PortState {
     uint32_t irq; // 0: nobody's
@@ -27,7 +25,7 @@ struct IpiState {
     uint32_t port;
     uint32_t reasons;
 };
-constinit IpiState ipis[max_cpus]{};
+constinit IpiState ipis[XEN_MAX_VCPUS]{};
 
 // ---- bits in shared info; Xen sets and clears them at any time ----
 
@@ -43,17 +41,14 @@ PortState state_of(uint32_t port)
     return state;
 }
 
-void mask(uint32_t port)
-{
-    set_bit(guest.shared_info->evtchn_mask[port / word_bits], bit_of(port));
-}
+void mask(uint32_t port) { set_bit(shared->evtchn_mask[port / word_bits], bit_of(port)); }
 
 void unmask(uint32_t port)
 {
-    uint64_t &word = guest.shared_info->evtchn_mask[port / word_bits];
+    uint64_t &word = shared->evtchn_mask[port / word_bits];
     clear_bit(word, bit_of(port));
     // Pairs with Xen setting the pending bit and then looking at the mask: one of the two sees it.
-    if (!(load_shared(guest.shared_info->evtchn_pending[port / word_bits]) & bit_of(port)))
+    if (!(load_shared(shared->evtchn_pending[port / word_bits]) & bit_of(port)))
         return;
     // An event came meanwhile. Xen knows which vCPU to tell, but only looks at masked ports.
     set_bit(word, bit_of(port));
@@ -78,9 +73,8 @@ void handle_port(uint32_t port, unsigned cpu)
 
 void handle_word(unsigned word, unsigned cpu)
 {
-    auto &shared = *guest.shared_info;
     uint64_t active =
-        load_shared(shared.evtchn_pending[word]) & ~load_shared(shared.evtchn_mask[word]);
+        load_shared(shared->evtchn_pending[word]) & ~load_shared(shared->evtchn_mask[word]);
     while (active) {
         unsigned bit = static_cast<unsigned>(__builtin_ctzll(active));
         active &= active - 1;
@@ -89,15 +83,21 @@ void handle_word(unsigned word, unsigned cpu)
 }
 
 } // namespace
-} // namespace xen::pv
+} // namespace xen
 
 using namespace xen;
-using namespace xen::pv;
+
+extern "C" void xen_events_in(void *shared_info)
+{
+    // SAFETY: the page that Xen shares with the domain.
+    shared = static_cast<abi::SharedInfo *>(shared_info);
+}
 
 // The upcall: events are masked on this vCPU until it returns.
 extern "C" void xen_dispatch_events(void)
 {
-    abi::VcpuInfo &info = *glue_vcpu_info();
+    // SAFETY: the kernel registered it with Xen, which keeps this structure there.
+    auto &info = *static_cast<abi::VcpuInfo *>(glue_vcpu_info());
     unsigned cpu = glue_cpu();
     do {
         store_shared(info.upcall_pending, 0);
@@ -117,7 +117,6 @@ extern "C" void xen_port_assign(uint32_t port, uint32_t irq, uint32_t cpu)
     __atomic_store(&ports[port], &state, __ATOMIC_SEQ_CST);
 }
 
-// Lets another vCPU have the port, while nobody masks it; somebody may unmask it.
 extern "C" int xen_port_move(uint32_t port, uint32_t cpu)
 {
     abi::EvtchnBindVcpu args{port, cpu};
@@ -126,7 +125,7 @@ extern "C" int xen_port_move(uint32_t port, uint32_t cpu)
         return to_errno(done.error());
     xen_port_assign(port, state_of(port).irq, cpu);
     // Xen may have told the vCPU that it no longer is for.
-    if (!(load_shared(guest.shared_info->evtchn_mask[port / word_bits]) & bit_of(port))) {
+    if (!(load_shared(shared->evtchn_mask[port / word_bits]) & bit_of(port))) {
         mask(port);
         unmask(port);
     }
@@ -135,7 +134,7 @@ extern "C" int xen_port_move(uint32_t port, uint32_t cpu)
 
 extern "C" void xen_event_ack(uint32_t port)
 {
-    clear_bit(guest.shared_info->evtchn_pending[port / word_bits], bit_of(port));
+    clear_bit(shared->evtchn_pending[port / word_bits], bit_of(port));
 }
 
 extern "C" void xen_event_mask(uint32_t port) { mask(port); }
@@ -149,7 +148,7 @@ extern "C" void xen_event_unmask(uint32_t port) { unmask(port); }
 
 extern "C" void xen_mask_all_events(void)
 {
-    for (auto &word : guest.shared_info->evtchn_mask)
+    for (auto &word : shared->evtchn_mask)
         store_shared(word, ~0ull);
 }
 
@@ -167,7 +166,7 @@ extern "C" int xen_bind_ipi(unsigned cpu)
     auto done = hypercall(abi::hypercall_event_channel_op, abi::evtchnop_bind_ipi, &args);
     if (!done.ok())
         return to_errno(done.error());
-    ipis[cpu] = {args.port, 0};
+    ipis[cpu].port = args.port; // reasons that were given before the domain was restored still hold
     return static_cast<int>(args.port);
 }
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
 // The dispatch of events: ports that go while their events are handled, ports without a handler,
 // unmasking. Xen's side is public/event_channel.h's 2-level scheme.
 #include <array>
@@ -9,25 +9,9 @@
 
 #include <gtest/gtest.h>
 
-#include "../core/arch.hpp"
-
-extern "C" {
-void xen_dispatch_events(void);
-void xen_port_assign(uint32_t port, uint32_t irq, uint32_t cpu);
-int xen_port_move(uint32_t port, uint32_t cpu);
-void xen_event_ack(uint32_t port);
-void xen_event_mask(uint32_t port);
-void xen_event_unmask(uint32_t port);
-void xen_mask_all_events(void);
-uint32_t xen_port_irq(uint32_t port);
-void glue_handle_irq(unsigned irq);
-void glue_stray_event(void);
-xen::abi::VcpuInfo *glue_vcpu_info(void);
-}
-
-namespace xen::pv {
-Guest guest;
-}
+#include <xen/abi.hpp>
+#include <xen/dispatch.h>
+#include <xen/hypercall.hpp>
 
 namespace {
 
@@ -66,7 +50,7 @@ protected:
     void SetUp() override
     {
         std::memset(&shared, 0, sizeof(shared));
-        xen::pv::guest.shared_info = &shared;
+        xen_events_in(&shared);
         handlers.clear();
         on_stray = {};
         strays = hypercalls = 0;
@@ -299,7 +283,7 @@ void glue_stray_event()
         on_stray();
 }
 
-xen::abi::VcpuInfo *glue_vcpu_info() { return &shared.vcpu_info[this_cpu]; }
+void *glue_vcpu_info() { return &shared.vcpu_info[this_cpu]; }
 unsigned glue_cpu() { return this_cpu; }
 
 // ---- Xen ----

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only
+ *
+ * The domain's memory, as Xen knows it (public/memory.h). No call sleeps.
+ */
+#ifndef XEN_MEMORY_H
+#define XEN_MEMORY_H
+
+#if defined(__KERNEL__) && !defined(__cplusplus)
+#include <linux/types.h>
+#else
+#include <stdint.h>
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { XEN_MAP_ENTRIES = 32 };
+
+/* Where there is memory below `end`, as the toolstack describes it (XENMEM_memory_map); in bytes. One
+ * piece, if it does not. Returns the number of ranges. */
+unsigned int xen_memory_map(uint64_t end, uint64_t start[XEN_MAP_ENTRIES],
+			    uint64_t size[XEN_MAP_ENTRIES]);
+
+/* How many pages the domain may ever have, 0: nobody knows. */
+uint64_t xen_maximum_pages(void);
+
+/* Machine frames go back to Xen; or some come, for the frames of the domain's in `frames`, which are
+ * replaced by them. Return for how many of them it was done, from the first on. */
+unsigned int xen_decrease_reservation(const uint64_t *frames, unsigned int count);
+unsigned int xen_populate(uint64_t *frames, unsigned int count);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+// The domain's memory, as Xen knows it (public/memory.h).
+#include <xen/memory.h>
+
+#include <xen/abi.hpp>
+#include <xen/hypercall.hpp>
+#include <xen/types.hpp>
+
+using namespace xen;
+
+namespace {
+
+unsigned memory_op(abi::MemoryOp op, uint64_t *frames, unsigned count)
+{
+    abi::XenMemoryReservation args{frames, count, 0, 0, domid_self.value};
+    auto done = hypercall(abi::hypercall_memory_op, op, &args);
+    return done.ok() ? static_cast<unsigned>(done.value()) : 0;
+}
+
+} // namespace
+
+extern "C" unsigned xen_memory_map(uint64_t end, uint64_t *start, uint64_t *size)
+{
+    constexpr uint32_t type_ram = 1;
+    abi::E820Entry entries[XEN_MAP_ENTRIES];
+    abi::XenMemoryMap args{XEN_MAP_ENTRIES, entries};
+    unsigned n = 0;
+    if (!hypercall(abi::hypercall_memory_op, abi::xenmem_memory_map, &args).ok()) {
+        entries[0] = {0, end, type_ram};
+        args.nr_entries = 1;
+    }
+    for (unsigned i = 0; i < args.nr_entries && i < XEN_MAP_ENTRIES; i++) {
+        const abi::E820Entry &entry = entries[i];
+        if (entry.type != type_ram || entry.address >= end)
+            continue;
+        start[n] = entry.address;
+        size[n++] = entry.size < end - entry.address ? entry.size : end - entry.address;
+    }
+    return n;
+}
+
+extern "C" uint64_t xen_maximum_pages()
+{
+    uint16_t domain = domid_self.value;
+    auto pages = hypercall(abi::hypercall_memory_op, abi::xenmem_maximum_reservation, &domain);
+    return pages.ok() ? static_cast<uint64_t>(pages.value()) : 0;
+}
+
+extern "C" unsigned xen_decrease_reservation(const uint64_t *frames, unsigned count)
+{
+    // SAFETY: Xen only reads them.
+    return memory_op(abi::xenmem_decrease_reservation, const_cast<uint64_t *>(frames), count);
+}
+
+extern "C" unsigned xen_populate(uint64_t *frames, unsigned count)
+{
+    return memory_op(abi::xenmem_populate_physmap, frames, count);
+}
