@@ -319,6 +319,18 @@ void end(Device &device)
     xenbus_port_kick_scan(); // reaps it, and finds a successor that is there already
 }
 
+// A device whose new backend cannot be found out is ended; the scan adds it anew, if it is there.
+Status restore(Device &device)
+{
+    device.backend = TRY(read_backend(device.nodename));
+    xenstore::unwatch(device.state_watch);
+    device.state_watch.path = TRY(join_path(device.backend.path, "state"));
+    TRY(xenstore::watch(device.state_watch));
+    xenbus_core_bound(&device);
+    xenbus_port_restored(&device, device.backend.path, device.backend.domain);
+    return {};
+}
+
 } // namespace
 
 extern "C" size_t xenbus_core_device_size() { return sizeof(Device); }
@@ -353,6 +365,18 @@ extern "C" void xenbus_core_scan()
     }
     if (incomplete)
         xenbus_port_kick_scan_later();
+}
+
+extern "C" void xenbus_core_restore_bus()
+{
+    for (Device *device = devices; device; device = device->next) {
+        if (device->life.load() != live || device->gone.load())
+            continue;
+        if (!restore(*device).ok())
+            device->gone.store(1);
+        xenbus_port_kick(device);
+    }
+    xenbus_port_kick_scan();
 }
 
 extern "C" void xenbus_core_step(xenbus_core_device *device)

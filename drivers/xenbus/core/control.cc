@@ -48,11 +48,17 @@ Result<Value> take(const char *key)
 
 } // namespace
 
-extern "C" int xenbus_core_start_control()
+extern "C" void xenbus_core_restore_control()
 {
     // Not every toolstack makes all of these keys; a guest cannot make them itself.
-    for (const char *key : {"feature-poweroff", "feature-halt", "feature-reboot"})
+    for (const char *key :
+         {"feature-poweroff", "feature-halt", "feature-reboot", "feature-suspend"})
         (void)xenstore::write({}, "control", key, "1");
+}
+
+extern "C" int xenbus_core_start_control()
+{
+    xenbus_core_restore_control();
     if (const Status status = start(sysrq_watch, "sysrq"); !status.ok())
         return to_errno(status.error());
     return to_errno(start(shutdown_watch, "shutdown").error());
@@ -71,6 +77,8 @@ extern "C" xenbus_command xenbus_core_take_command(char *sysrq)
         return XENBUS_POWEROFF;
     if (text_equal(command.c_str(), "reboot"))
         return XENBUS_REBOOT;
+    if (text_equal(command.c_str(), "suspend"))
+        return XENBUS_SUSPEND;
     Line line;
     log_warning(line.text("control/shutdown: refused: ").untrusted(command.c_str()));
     return XENBUS_NONE;

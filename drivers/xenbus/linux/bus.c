@@ -8,6 +8,7 @@
 #include <linux/delay.h>
 #include <linux/init.h>
 #include <linux/jiffies.h>
+#include <linux/rwsem.h>
 #include <linux/slab.h>
 #include <linux/workqueue.h>
 #include <asm/xen/arch.h>
@@ -22,6 +23,7 @@ struct node {
 };
 
 static struct workqueue_struct *bus_work;
+static DECLARE_RWSEM(running); /* held for writing while the domain is suspended */
 
 static struct node *to_node(struct device *dev)
 {
@@ -140,7 +142,9 @@ static void step(struct work_struct *work)
 {
 	struct node *node = container_of(to_delayed_work(work), struct node, work);
 
+	down_read(&running);
 	xenbus_core_step((struct xenbus_core_device *)node->core);
+	up_read(&running);
 	put_device(&node->xdev.dev);
 }
 
@@ -229,7 +233,9 @@ void xenbus_port_kick_later(struct xenbus_core_device *device)
 
 static void scan(struct work_struct *work)
 {
+	down_read(&running);
 	xenbus_core_scan();
+	up_read(&running);
 }
 static DECLARE_DELAYED_WORK(scan_work, scan);
 
@@ -247,6 +253,52 @@ void xenbus_port_kick_scan_later(void)
 void *xenbus_port_map_frames(const uint64_t *frames, unsigned int count)
 {
 	return xen_arch_map_frames(frames, count);
+}
+
+void xenbus_port_remap_frames(void *address, const uint64_t *frames, unsigned int count)
+{
+	xen_arch_remap_frames(address, frames, count);
+}
+
+/* ---- suspension ---- */
+
+static int suspend_device(struct device *dev, void *unused)
+{
+	device_lock(dev); /* no driver comes or goes */
+	if (dev->driver && to_driver(dev->driver)->suspend)
+		to_driver(dev->driver)->suspend(&to_node(dev)->xdev);
+	return 0;
+}
+
+static int resume_device(struct device *dev, void *unused)
+{
+	if (dev->driver && to_driver(dev->driver)->resume)
+		to_driver(dev->driver)->resume(&to_node(dev)->xdev);
+	device_unlock(dev);
+	return 0;
+}
+
+void xenbus_suspend_devices(void)
+{
+	down_write(&running);
+	bus_for_each_dev(&xen_bus, NULL, NULL, suspend_device);
+}
+
+void xenbus_resume_devices(void)
+{
+	bus_for_each_dev(&xen_bus, NULL, NULL, resume_device);
+	up_write(&running);
+}
+
+void xenbus_port_restored(struct xenbus_core_device *device, const char *otherend,
+			  uint16_t otherend_id)
+{
+	struct xenbus_device *xdev = &core_to_node(device)->xdev;
+
+	strscpy(xdev->otherend, otherend, sizeof(xdev->otherend));
+	xdev->otherend_id = otherend_id;
+	if (xdev->dev.driver && to_driver(xdev->dev.driver)->restored)
+		to_driver(xdev->dev.driver)->restored(xdev);
 }
 
 /* ---- boot ---- */

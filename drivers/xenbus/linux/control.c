@@ -20,6 +20,9 @@ static void control(struct work_struct *work)
 	case XENBUS_REBOOT:
 		orderly_reboot();
 		break;
+	case XENBUS_SUSPEND:
+		xenbus_suspend();
+		break;
 	case XENBUS_NONE:
 		break;
 	}

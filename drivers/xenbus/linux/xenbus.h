@@ -35,6 +35,16 @@ struct xenbus_driver {
 	 */
 	void (*backend_changed)(struct xenbus_device *dev, unsigned int state);
 
+	/*
+	 * Around a suspension of the domain; all optional. From suspend to resume the driver makes
+	 * no step towards a connection, and its other functions above are not called. restored comes
+	 * in between, if the domain is another one now: otherend is new, and what was granted or
+	 * bound is so no more. May sleep, but not for I/O.
+	 */
+	void (*suspend)(struct xenbus_device *dev);
+	void (*restored)(struct xenbus_device *dev);
+	void (*resume)(struct xenbus_device *dev);
+
 	struct device_driver driver;	/* .name and .owner are enough */
 };
 

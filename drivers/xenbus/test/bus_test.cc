@@ -326,4 +326,69 @@ TEST_F(Bus, SurvivesAKernelThatRefusesDevices)
     EXPECT_EQ(kernel_.present_count(), 1u);
 }
 
+// The domain that was restored has another number, and so has its backend's directory.
+class Restored : public DiskTest {
+protected:
+    void restore(unsigned backend_domain)
+    {
+        watches_ = sim::store::guest_watches();
+        sim::restore();
+        unplug("vbd", "51713");
+        sim::store::write(moved_ + "/online", "1");
+        sim::store::write(moved_ + "/state", "2");
+        sim::store::write(front_ + "/backend-id", std::to_string(backend_domain));
+        sim::store::write(front_ + "/backend", moved_);
+        xenbus_core_restore_bus();
+        kernel_.run();
+    }
+    const std::string moved_ = "/local/domain/0/backend/vbd/6/51713";
+    unsigned watches_ = 0;
+};
+
+TEST_F(Restored, DevicesStayAndHaveOtherBackends)
+{
+    restore(3);
+    ASSERT_NE(disk(), nullptr);
+    EXPECT_EQ(disk()->restored, 1u);
+    EXPECT_EQ(disk()->otherend, moved_);
+    EXPECT_EQ(disk()->domain, 3);
+    EXPECT_EQ(kernel_.added, 1u);
+    EXPECT_EQ(kernel_.removed, 0u);
+    EXPECT_EQ(states(), (States{4, 2}));
+    EXPECT_FALSE(xenbus_core_is_ready(core()));
+    EXPECT_EQ(sim::store::guest_watches(), watches_);
+    sim::store::write(moved_ + "/state", "4");
+    kernel_.run();
+    EXPECT_EQ(states(), (States{4, 2, 4}));
+    EXPECT_TRUE(xenbus_core_is_ready(core()));
+    sim::store::remove(moved_);
+}
+
+TEST_F(Restored, DevicesThatAreNotThereGo)
+{
+    sim::restore();
+    unplug("vbd", "51713");
+    plug("vbd", "51728");
+    xenbus_core_restore_bus();
+    kernel_.run();
+    EXPECT_EQ(disk(), nullptr);
+    EXPECT_NE(kernel_.present("vbd-51728"), nullptr);
+    EXPECT_EQ(kernel_.present_count(), 1u);
+}
+
+// ... or come back, if xenstored only had no answer.
+TEST_F(Restored, DevicesOfWhichNothingIsKnownComeBack)
+{
+    sim::restore();
+    fail_reads("EIO");
+    xenbus_core_restore_bus();
+    fail_reads("");
+    kernel_.run();
+    kernel_.run();
+    ASSERT_NE(disk(), nullptr);
+    EXPECT_EQ(disk()->restored, 0u);
+    EXPECT_EQ(kernel_.added, 2u);
+    EXPECT_EQ(states().at(0), 4u);
+}
+
 } // namespace

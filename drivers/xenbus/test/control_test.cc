@@ -32,14 +32,28 @@ TEST_F(Control, SaysWhatItUnderstands)
     EXPECT_EQ(read("feature-poweroff"), "1");
     EXPECT_EQ(read("feature-reboot"), "1");
     EXPECT_EQ(read("feature-halt"), "1");
-    EXPECT_EQ(read("feature-suspend"), "(none)");
+    EXPECT_EQ(read("feature-suspend"), "1");
+}
+
+TEST_F(Control, SaysItAgainInARestoredDomain)
+{
+    sim::restore();
+    sim::store::remove(sim::guest_home + "/control");
+    xenbus_core_restore_control();
+    EXPECT_EQ(read("feature-poweroff"), "1");
+    EXPECT_EQ(read("feature-suspend"), "1");
+    write("shutdown", "suspend");
+    kernel_.controls = 0;
+    sim::run();
+    EXPECT_GE(kernel_.controls, 1u);
+    EXPECT_EQ(take(), XENBUS_SUSPEND);
 }
 
 TEST_F(Control, TakesAndAcknowledgesEachCommand)
 {
     const std::pair<const char *, xenbus_command> table[] = {
         {"poweroff", XENBUS_POWEROFF}, {"halt", XENBUS_POWEROFF}, {"reboot", XENBUS_REBOOT},
-        {"suspend", XENBUS_NONE},      {"rm -rf", XENBUS_NONE},   {"", XENBUS_NONE},
+        {"suspend", XENBUS_SUSPEND},   {"rm -rf", XENBUS_NONE},   {"", XENBUS_NONE},
     };
     for (const auto &[text, command] : table) {
         write("shutdown", text);
@@ -50,7 +64,7 @@ TEST_F(Control, TakesAndAcknowledgesEachCommand)
         EXPECT_EQ(sysrq_, 0);
         EXPECT_EQ(take(), XENBUS_NONE) << text;
     }
-    EXPECT_EQ(sim::complaints().size(), 2u); // suspend, rm
+    EXPECT_EQ(sim::complaints().size(), 1u); // rm
 }
 
 TEST_F(Control, TakesASysrqKey)

@@ -215,10 +215,28 @@ void xenbus_port_kick_later(xenbus_core_device *device) { kernel->kicked_later.i
 void xenbus_port_kick_scan() { kernel->scan_kicked = true; }
 void xenbus_port_kick_scan_later() { kernel->scan_kicked_later = true; }
 void xenbus_port_kick_control() { kernel->controls++; }
+void xenbus_port_kick_vcpus() { kernel->vcpu_kicks++; }
 
 void *xenbus_port_map_frames(const uint64_t *frames, unsigned count)
 {
     if (kernel->grant_table != nullptr)
         kernel->mapped.assign(frames, frames + count);
     return kernel->grant_table;
+}
+
+void xenbus_port_remap_frames(void *address, const uint64_t *frames, unsigned count)
+{
+    EXPECT_EQ(address, kernel->grant_table);
+    kernel->mapped.clear();
+    if (frames != nullptr)
+        kernel->mapped.assign(frames, frames + count);
+}
+
+void xenbus_port_restored(xenbus_core_device *device, const char *otherend, uint16_t otherend_id)
+{
+    FakeDevice &fake = get(device);
+    EXPECT_TRUE(fake.present);
+    fake.otherend = otherend;
+    fake.domain = otherend_id;
+    fake.restored++;
 }

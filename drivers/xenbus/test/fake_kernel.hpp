@@ -20,6 +20,7 @@ struct FakeDevice {
     bool present = false; // between add and remove
     bool bound = false;
     bool locked = false;
+    unsigned restored = 0;
     std::vector<unsigned> states; // as delivered
 };
 
@@ -31,7 +32,7 @@ public:
     std::function<void(unsigned)> on_deliver;    // the driver is told of a state
     int add_result = 0;
     bool out_of_memory = false;
-    unsigned scans = 0, controls = 0, added = 0, removed = 0;
+    unsigned scans = 0, controls = 0, vcpu_kicks = 0, added = 0, removed = 0;
 
     // A while has passed. Runs whatever was kicked, xenstored and the watches, until nothing
     // happens any more.

@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include <xen/abi.hpp>
+#include <xen/event.hpp>
 #include <xen/grant.hpp>
 #include <xen/port.h>
 #include <xen/xenstore.hpp>
@@ -38,6 +39,63 @@ TEST_F(Services, GrantsAreInTheFramesThatXenNamed)
     EXPECT_EQ(entry.domid, 7);
     EXPECT_EQ(entry.frame, xen_port_frame(page));
     xen_port_page_free(page);
+}
+
+TEST_F(Services, GrantsAreNotMappedWhileSuspended)
+{
+    kernel_.grant_table = table_.data();
+    ASSERT_EQ(xenbus_core_start_grants(), 0);
+    xenbus_core_suspend_shared();
+    EXPECT_TRUE(kernel_.mapped.empty());
+    ASSERT_EQ(xenbus_core_resume_shared(false), 0);
+    EXPECT_EQ(kernel_.mapped.size(), 4u);
+}
+
+// A port's number is another's in a restored domain, before any driver knows.
+TEST_F(Services, PortsOfARestoredDomainAreNotClosed)
+{
+    kernel_.grant_table = table_.data();
+    ASSERT_EQ(xenbus_core_start_grants(), 0);
+    unsigned closed = 0;
+    sim::filter_hypercalls([&](unsigned number, const unsigned long *arguments) {
+        closed += number == xen::abi::hypercall_event_channel_op &&
+                  *arguments == xen::abi::evtchnop_close;
+        return std::optional<long>();
+    });
+    for (const bool restored : {false, true}) {
+        xen::EventChannel channel;
+        ASSERT_TRUE(channel
+                        .listen(
+                            xen::DomId{7}, [](void *) {}, nullptr)
+                        .ok());
+        const uint32_t port = channel.port().value;
+        xenbus_core_suspend_shared();
+        ASSERT_EQ(xenbus_core_resume_shared(restored), 0);
+        channel.close();
+        EXPECT_EQ(closed, 1u);
+        if (restored)
+            xen_port_event_unbind(port);
+    }
+    sim::filter_hypercalls({});
+}
+
+// A table that lacks a part would leave grants nowhere.
+TEST_F(Services, GrantsOfARestoredDomainNeedAsManyFrames)
+{
+    kernel_.grant_table = table_.data();
+    ASSERT_EQ(xenbus_core_start_grants(), 0);
+    sim::filter_hypercalls([&](unsigned number, const unsigned long *arguments) {
+        const bool is_it = number == xen::abi::hypercall_grant_table_op &&
+                           *arguments == xen::abi::gnttabop_query_size;
+        if (!is_it)
+            return std::optional<long>();
+        auto *query = reinterpret_cast<xen::abi::GnttabQuerySize *>(arguments[1]);
+        query->max_nr_frames = 3;
+        query->status = 0;
+        return std::optional<long>(0);
+    });
+    EXPECT_EQ(xenbus_core_resume_shared(true), -ENOSPC);
+    sim::filter_hypercalls({});
 }
 
 TEST_F(Services, GrantsNeedAMapping) { EXPECT_EQ(xenbus_core_start_grants(), -ENOMEM); }

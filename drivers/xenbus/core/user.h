@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only
+ *
+ * xenstore for programs of the guest's: each that opens /dev/xen/xenbus writes requests and reads replies
+ * and watch events, as xenstored's own socket has them (public/io/xs_wire.h, docs/misc/xenstore.txt).
+ * What a program leaves behind when it closes the file is undone.
+ */
+#ifndef XENBUS_USER_H
+#define XENBUS_USER_H
+
+#ifdef __KERNEL__
+#include <linux/types.h>
+#else
+#include <stddef.h>
+#include <stdint.h>
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct xenbus_user;
+
+/* Bytes of one, to be aligned to 8 and zeroed. */
+size_t xenbus_user_size(void);
+struct xenbus_user *xenbus_user_open(void *memory, void *context);
+
+/* Takes bytes of requests, and carries each out when all of it is there. How many it took, or a negative
+ * errno: -EINVAL, no request is so long; -EAGAIN, what the program was told is to be read first; -EIO,
+ * xenstored gave no answer. Sleeps. One call at a time for each. */
+long xenbus_user_write(struct xenbus_user *user, const char *data, size_t length);
+
+/* Gives at most `size` bytes, 0 if there are none. One call at a time for each. */
+size_t xenbus_user_read(struct xenbus_user *user, char *to, size_t size);
+int xenbus_user_readable(struct xenbus_user *user);
+
+/* Ends its watches and transactions. No call is going on, none follows, and the memory is the caller's
+ * again. Sleeps. */
+void xenbus_user_close(struct xenbus_user *user);
+
+/* ---- the kernel ---- */
+
+/* There is something to read. */
+void xenbus_user_port_wake(void *context);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+// Programs at /dev/xen/xenbus: right ones, wrong ones, and several at once.
+#include <cerrno>
+#include <cstring>
+#include <deque>
+#include <memory>
+
+#include <xen/xenstore.hpp>
+#include <xenbus/core/user.h>
+
+#include "fake_kernel.hpp"
+
+unsigned wakes;
+
+void xenbus_user_port_wake(void *) { ++wakes; }
+
+namespace {
+
+enum : uint32_t {
+    control = 0,
+    directory = 1,
+    read = 2,
+    watch = 4,
+    unwatch = 5,
+    transaction_start = 6,
+    transaction_end = 7,
+    write = 11,
+    rm = 13,
+    event = 15,
+    error = 16,
+    reset_watches = 21,
+};
+
+const std::string nul(1, '\0');
+
+struct Message {
+    uint32_t type, request, transaction, length;
+    std::string text;
+    bool operator==(const Message &) const = default;
+};
+
+std::string bytes(uint32_t type, const std::string &payload, uint32_t transaction = 0,
+                  uint32_t request = 77)
+{
+    const uint32_t header[] = {type, request, transaction, static_cast<uint32_t>(payload.size())};
+    return std::string(reinterpret_cast<const char *>(header), sizeof(header)) + payload;
+}
+
+// A file that a program has open.
+class Program {
+public:
+    Program() : memory_(new uint64_t[xenbus_user_size() / 8 + 1]())
+    {
+        user = xenbus_user_open(memory_.get(), this);
+    }
+    ~Program() { xenbus_user_close(user); }
+    long put(const std::string &data) { return xenbus_user_write(user, data.data(), data.size()); }
+    // All that can be read, in pieces.
+    std::vector<Message> take()
+    {
+        char piece[100];
+        while (const size_t length = xenbus_user_read(user, piece, sizeof(piece)))
+            taken_.append(piece, length);
+        std::vector<Message> messages;
+        while (taken_.size() >= 16) {
+            Message message;
+            std::memcpy(static_cast<void *>(&message), taken_.data(), 16);
+            if (taken_.size() < 16 + message.length)
+                break;
+            message.text = taken_.substr(16, message.length);
+            taken_.erase(0, 16 + message.length);
+            messages.push_back(message);
+        }
+        return messages;
+    }
+    // A request and its reply.
+    Message ask(uint32_t type, const std::string &payload, uint32_t transaction = 0)
+    {
+        const std::string all = bytes(type, payload, transaction);
+        EXPECT_EQ(put(all), static_cast<long>(all.size()));
+        const auto messages = take();
+        EXPECT_EQ(messages.size(), 1u);
+        return messages.empty() ? Message{} : messages[0];
+    }
+    uint32_t begin() { return static_cast<uint32_t>(std::stoul(ask(transaction_start, nul).text)); }
+    xenbus_user *user;
+
+private:
+    std::unique_ptr<uint64_t[]> memory_;
+    std::string taken_;
+};
+
+class User : public BusTest {
+protected:
+    void SetUp() override
+    {
+        BusTest::SetUp();
+        wakes = 0;
+        sim::store::write("/there", "yes");
+    }
+};
+
+#define EXPECT_REFUSED(message, name)                                                              \
+    do {                                                                                           \
+        const Message got = message;                                                               \
+        EXPECT_EQ(got.type, uint32_t{error});                                                      \
+        EXPECT_EQ(got.request, 77u);                                                               \
+        EXPECT_EQ(got.text, name + nul);                                                           \
+    } while (0)
+
+TEST_F(User, RequestsAreAnswered)
+{
+    Program program;
+    EXPECT_FALSE(xenbus_user_readable(program.user));
+    EXPECT_EQ(program.ask(read, "/there" + nul), (Message{read, 77, 0, 3, "yes"}));
+    EXPECT_EQ(wakes, 1u);
+    EXPECT_EQ(program.ask(write, "/there" + nul + "no"), (Message{write, 77, 0, 3, "OK" + nul}));
+    EXPECT_EQ(sim::store::read("/there"), "no");
+    EXPECT_REFUSED(program.ask(read, "/elsewhere" + nul), "ENOENT");
+    EXPECT_TRUE(sim::complaints().empty());
+}
+
+TEST_F(User, RequestsMayComeInPieces)
+{
+    Program program;
+    const std::string two = bytes(read, "/there" + nul) + bytes(read, "/there" + nul, 0, 78);
+    for (size_t size : {1, 7, 16, 17, 40}) {
+        for (size_t at = 0; at < two.size(); at += size) {
+            const std::string piece = two.substr(at, size);
+            EXPECT_EQ(program.put(piece), static_cast<long>(piece.size()));
+        }
+        const auto replies = program.take();
+        ASSERT_EQ(replies.size(), 2u);
+        EXPECT_EQ(replies[1], (Message{read, 78, 0, 3, "yes"}));
+    }
+}
+
+TEST_F(User, WatchesFireWithTheirTokens)
+{
+    Program program, other;
+    ASSERT_EQ(program.ask(watch, "/there" + nul + "mine" + nul).text, "OK" + nul);
+    ASSERT_EQ(other.ask(watch, "/there" + nul + "other" + nul).text, "OK" + nul);
+    sim::run();
+    EXPECT_EQ(program.take(),
+              (std::vector{Message{event, 0, 0, 12, "/there" + nul + "mine" + nul}}));
+    sim::store::write("/there/below", "1");
+    sim::run();
+    EXPECT_EQ(program.take(),
+              (std::vector{Message{event, 0, 0, 18, "/there/below" + nul + "mine" + nul}}));
+    EXPECT_REFUSED(program.ask(watch, "/there" + nul + "mine" + nul), "EEXIST");
+    EXPECT_REFUSED(program.ask(unwatch, "/there" + nul + "other" + nul), "ENOENT");
+    EXPECT_EQ(program.ask(unwatch, "/there" + nul + "mine" + nul).text, "OK" + nul);
+    sim::store::write("/there", "2");
+    sim::run();
+    EXPECT_TRUE(program.take().empty());
+    EXPECT_EQ(other.take().size(), 3u);
+}
+
+TEST_F(User, WhatAProgramLeavesIsUndone)
+{
+    const unsigned watches = sim::store::guest_watches();
+    const unsigned pages = sim::pages_in_use();
+    {
+        Program program;
+        for (char token = 'a'; token < 'f'; ++token)
+            program.ask(watch, "/there" + nul + token + nul);
+        program.ask(write, "/there" + nul + "never", program.begin());
+        EXPECT_EQ(sim::store::guest_watches(), watches + 5);
+    }
+    EXPECT_EQ(sim::store::guest_watches(), watches);
+    EXPECT_EQ(sim::pages_in_use(), pages);
+    EXPECT_EQ(sim::store::read("/there"), "yes");
+}
+
+TEST_F(User, TransactionsAreOnesOwn)
+{
+    Program program, other;
+    const uint32_t id = program.begin();
+    EXPECT_REFUSED(other.ask(write, "/there" + nul + "other's", id), "ENOENT");
+    EXPECT_REFUSED(other.ask(transaction_end, "T" + nul, id), "ENOENT");
+    EXPECT_REFUSED(program.ask(transaction_start, nul, id), "EINVAL");
+    EXPECT_REFUSED(program.ask(transaction_end, "T" + nul), "EINVAL");
+    EXPECT_EQ(program.ask(write, "/there" + nul + "mine", id).type, uint32_t{write});
+    EXPECT_EQ(sim::store::read("/there"), "yes");
+    EXPECT_EQ(program.ask(transaction_end, "T" + nul, id).type, uint32_t{transaction_end});
+    EXPECT_EQ(sim::store::read("/there"), "mine");
+    EXPECT_REFUSED(program.ask(transaction_end, "T" + nul, id), "ENOENT");
+    for (unsigned i = 0; i < 16; ++i)
+        EXPECT_NE(program.begin(), 0u);
+    EXPECT_REFUSED(program.ask(transaction_start, nul), "EQUOTA");
+}
+
+// In a restored domain a number may be of somebody else's transaction.
+TEST_F(User, TransactionsOfARestoredDomainHaveToBeRepeated)
+{
+    Program program;
+    const uint32_t id = program.begin(), unused = program.begin();
+    program.ask(watch, "/there" + nul + "mine" + nul);
+    sim::run();
+    program.take();
+    sim::restore();
+    sim::run();
+    EXPECT_EQ(program.take().at(0).text, "/there" + nul + "mine" + nul);
+    const auto kernels = xen::xenstore::begin();
+    ASSERT_TRUE(kernels.ok());
+    EXPECT_REFUSED(program.ask(read, "/there" + nul, id), "EAGAIN");
+    EXPECT_REFUSED(program.ask(transaction_end, "T" + nul, id), "EAGAIN");
+    EXPECT_REFUSED(program.ask(transaction_end, "T" + nul, id), "ENOENT");
+    EXPECT_REFUSED(program.ask(transaction_end, "F" + nul, unused), "EAGAIN");
+    EXPECT_TRUE(xen::xenstore::commit(kernels.value()).ok());
+    EXPECT_NE(program.begin(), 0u);
+}
+
+TEST_F(User, OnlyWhatConcernsAProgramIsForwarded)
+{
+    Program program;
+    sim::run();
+    const unsigned watches = sim::store::guest_watches();
+    for (const uint32_t type : {uint32_t{control}, uint32_t{reset_watches}, 8u, 9u, uint32_t{event},
+                                uint32_t{error}, 18u, 19u, 22u, 23u, 0xffff'ffffu})
+        EXPECT_REFUSED(program.ask(type, "/there" + nul), "ENOSYS");
+    EXPECT_EQ(sim::store::guest_watches(), watches);
+    EXPECT_TRUE(sim::complaints().empty());
+}
+
+TEST_F(User, MalformedWatchesAreRefused)
+{
+    Program program;
+    const std::string longest(255, 'x'), token(127, 't');
+    EXPECT_EQ(program.ask(watch, longest + nul + token + nul).type, uint32_t{watch});
+    for (const std::string &payload :
+         {std::string(), nul, "/there" + nul, "/there" + nul + "token", nul + "token" + nul,
+          std::string("/there"), longest + "x" + nul + token + nul,
+          longest + nul + token + "t" + nul, "/there" + nul + "a" + nul + "b" + nul})
+        EXPECT_REFUSED(program.ask(watch, payload), "EINVAL");
+    EXPECT_EQ(program.ask(watch, "/there" + nul + nul).type, uint32_t{watch}); // an empty token
+    EXPECT_TRUE(sim::complaints().empty());
+}
+
+TEST_F(User, MessagesThatAreTooLongAreNotTaken)
+{
+    Program program;
+    const std::string longest = bytes(write, "/there" + nul + std::string(4089, 'x'));
+    EXPECT_EQ(program.put(longest), static_cast<long>(longest.size()));
+    EXPECT_EQ(program.take().size(), 1u);
+    for (const uint32_t length : {4097u, 0x8000'0000u, 0xffff'fff0u, 0xffff'ffffu}) {
+        const uint32_t header[] = {read, 1, 0, length};
+        EXPECT_EQ(program.put(std::string(reinterpret_cast<const char *>(header), 16)), -EINVAL);
+        EXPECT_EQ(program.ask(read, "/elsewhere" + nul).type, uint32_t{error});
+    }
+}
+
+// It is told less, and what it has to do first; nothing is lost but how often a watch fired.
+TEST_F(User, ProgramsThatDoNotReadAreNotServed)
+{
+    Program program;
+    ASSERT_EQ(program.ask(watch, "/there" + nul + "mine" + nul).type, uint32_t{watch});
+    for (unsigned i = 0; i < 1000; ++i) {
+        sim::store::write("/there/" + std::string(200, 'x'), "1");
+        sim::run();
+    }
+    const std::string request = bytes(read, "/there" + nul);
+    long put = 0;
+    for (unsigned i = 0; i < 1000 && (put = program.put(request)) > 0; ++i) {
+    }
+    EXPECT_EQ(put, -EAGAIN);
+    const auto messages = program.take();
+    EXPECT_GT(messages.size(), 50u);
+    EXPECT_EQ(messages.back().text, "/there" + nul + "mine" + nul);
+    EXPECT_EQ(program.ask(read, "/there" + nul).text, "yes");
+}
+
+TEST_F(User, SilenceOfXenstoredsIsAnError)
+{
+    Program program;
+    sim::store::answer(false);
+    EXPECT_EQ(program.put(bytes(read, "/there" + nul)), -EIO);
+    sim::store::answer(true);
+    EXPECT_EQ(program.ask(read, "/there" + nul).text, "yes");
+}
+
+TEST_F(User, QuotasAreTold)
+{
+    Program program;
+    for (unsigned i = 0; i < 64; ++i)
+        EXPECT_EQ(program.ask(watch, "w" + std::to_string(i) + nul + "t" + nul).type,
+                  uint32_t{watch});
+    EXPECT_REFUSED(program.ask(watch, "w64" + nul + "t" + nul), "EQUOTA");
+}
+
+} // namespace
