@@ -28,6 +28,11 @@ void blkfront_work(blkfront *disk) { disk->disk.work(); }
 
 void blkfront_expire(blkfront *disk, blkfront_result result) { disk->disk.expire(result); }
 
+void blkfront_restored(blkfront *disk, const char *backend, uint16_t backend_domain)
+{
+    disk->disk.restored(backend, xen::DomId{backend_domain});
+}
+
 void blkfront_users_left(blkfront *disk) { disk->disk.users_left(); }
 
 int blkfront_submit(blkfront *disk, blkfront_request *request)

@@ -4,9 +4,9 @@
  * what the kernel calls (blkfront_*), and what the core hands up (blkfront_port_*), for one disk.
  *
  * The kernel serialises the control functions (init, backend_changed, work, expire, users_left,
- * detach) of one disk and calls them where it may sleep. All others may be called at any time, from
- * anywhere, interrupts off as well, from blkfront_init() until the object's memory is freed, which
- * is possible after blkfront_detach().
+ * restored, detach) of one disk and calls them where it may sleep. All others may be called at any
+ * time, from anywhere, interrupts off as well, from blkfront_init() until the object's memory is
+ * freed, which is possible after blkfront_detach().
  */
 #ifndef BLKFRONT_PORT_H
 #define BLKFRONT_PORT_H
@@ -155,6 +155,10 @@ void blkfront_expire(struct blkfront *disk, enum blkfront_result result);
 
 /* The last user has gone (see blkfront_port_in_use()). */
 void blkfront_users_left(struct blkfront *disk);
+
+/* The domain was restored, and has another backend. Connects anew, to the same disk; what was in
+ * flight completes as interrupted. */
+void blkfront_restored(struct blkfront *disk, const char *backend, uint16_t backend_domain);
 
 /* Starts a request. 0, or nothing was done and: -EAGAIN, not connected at the moment; -EBUSY,
  * as many are in flight as can be; -EOPNOTSUPP, a flush or discard that the backend does not offer;

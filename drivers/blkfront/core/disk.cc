@@ -217,6 +217,20 @@ void Disk::users_left()
         close(true);
 }
 
+// The rings, ports and grants of before are void, and nobody maps a page any more.
+void Disk::restored(const char *backend, DomId backend_domain)
+{
+    pause(false);
+    close_queues(BLKFRONT_INTERRUPTED);
+    retry_held();
+    backend_ = copy(backend);
+    device_.backend = backend_domain;
+    device_.broken.store(0);
+    backend_state_ = XenbusState::unknown;
+    refused_ = close_wanted_ = false;
+    start_again();
+}
+
 void Disk::detach()
 {
     phase_ = Phase::detached;

@@ -21,6 +21,7 @@ public:
     void work();
     void expire(blkfront_result result);
     void users_left();
+    void restored(const char *backend, DomId backend_domain);
     void detach();
 
     // The queue that stands for this number of the kernel's.

@@ -250,6 +250,27 @@ static void vbd_backend_changed(struct xenbus_device *xdev, unsigned int state)
 	leave(vbd, noio);
 }
 
+static void vbd_suspend(struct xenbus_device *xdev)
+{
+	struct vbd *vbd = xdev->data;
+
+	mutex_lock(&vbd->control);
+}
+
+static void vbd_restored(struct xenbus_device *xdev)
+{
+	struct vbd *vbd = xdev->data;
+
+	blkfront_restored(vbd->core, xdev->otherend, xdev->otherend_id);
+}
+
+static void vbd_resume(struct xenbus_device *xdev)
+{
+	struct vbd *vbd = xdev->data;
+
+	mutex_unlock(&vbd->control);
+}
+
 static void vbd_remove(struct xenbus_device *xdev)
 {
 	struct vbd *vbd = xdev->data;
@@ -275,6 +296,9 @@ static struct xenbus_driver vbd_driver = {
 	.probe = vbd_probe,
 	.remove = vbd_remove,
 	.backend_changed = vbd_backend_changed,
+	.suspend = vbd_suspend,
+	.restored = vbd_restored,
+	.resume = vbd_resume,
 	.driver = { .name = "vbd", .owner = THIS_MODULE },
 };
 

@@ -120,17 +120,29 @@ static int __init start_console(void)
 }
 console_initcall(start_console);
 
+static struct hvc_struct *terminal;
+
 static int __init start_terminal(void)
 {
-	struct hvc_struct *hvc;
-
 	if (!xen_domain())
 		return 0;
-	hvc = hvc_alloc(0, 0, &console_ops, 1024);
-	if (IS_ERR(hvc))
-		return PTR_ERR(hvc);
+	terminal = hvc_alloc(0, 0, &console_ops, 1024);
+	if (IS_ERR(terminal))
+		return PTR_ERR(terminal);
 	if (!xen_arch_console_frame())
 		return 0;
-	return xen_port_event_bind(xen_arch_console_port(), on_event, hvc);
+	return xen_port_event_bind(xen_arch_console_port(), on_event, terminal);
 }
 device_initcall(start_terminal);
+
+/* The ring is where it was; its other end has a new port. */
+void xen_console_restored(void)
+{
+	if (IS_ERR_OR_NULL(terminal) || !xen_arch_console_frame())
+		return;
+	console_core_attach(xen_arch_frame_to_virt(xen_arch_console_frame()),
+			    xen_arch_console_port());
+	if (xen_port_event_bind(xen_arch_console_port(), on_event, terminal))
+		pr_err("no input from the console any more\n");
+	hvc_kick();
+}

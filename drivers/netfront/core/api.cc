@@ -60,6 +60,11 @@ int netfront_filter_multicast(netfront *device, bool on)
     return xen::to_errno(core(device).filter_multicast(on).error());
 }
 
+void netfront_restored(netfront *device, const char *backend, uint16_t backend_id)
+{
+    core(device).restored(backend, xen::DomId{backend_id});
+}
+
 void netfront_remove(netfront *device) { core(device).remove(); }
 
 netfront_verdict netfront_transmit(netfront *device, unsigned queue, const netfront_packet *packet,

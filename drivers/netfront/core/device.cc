@@ -204,6 +204,21 @@ Status NetFront::filter_multicast(bool on)
                                   "request-multicast-control", on);
 }
 
+// Rings, ports and grants of before are void: nobody holds a page. The bus knows the backend's
+// directory, so it fits.
+void NetFront::restored(const char *backend, DomId backend_id)
+{
+    quiesce();
+    (void)release();
+    xenstore::unwatch(carrier_watch_);
+    backend_ = join_path(backend, "").take();
+    link_.backend_id = backend_id;
+    start_watch(carrier_watch_, backend_, "carrier", on_setting, this);
+    gave_up_ = paused_ = leaving_ = false;
+    state_ = backend_state_ = XenbusState::unknown;
+    (void)set_state(XenbusState::initialising);
+}
+
 void NetFront::set_coalesce(uint32_t tx_frames, uint32_t pause_ns)
 {
     link_.tx_frames.store(tx_frames == 0 ? 1 : tx_frames);

@@ -34,6 +34,7 @@ public:
     void reconnect();
     void hash_changed() { control_.rehash(); }
     Status filter_multicast(bool on);
+    void restored(const char *backend, DomId backend_id);
     void remove();
 
     // Null: there is none.

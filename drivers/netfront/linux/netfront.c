@@ -272,6 +272,27 @@ static void netfront_backend_state(struct xenbus_device *dev, unsigned int state
 	mutex_unlock(&info->mutex);
 }
 
+static void netfront_suspend(struct xenbus_device *dev)
+{
+	struct netfront_info *info = dev->data;
+
+	mutex_lock(&info->mutex);
+}
+
+static void netfront_restore(struct xenbus_device *dev)
+{
+	struct netfront_info *info = dev->data;
+
+	netfront_restored(info->core, dev->otherend, dev->otherend_id);
+}
+
+static void netfront_resume(struct xenbus_device *dev)
+{
+	struct netfront_info *info = dev->data;
+
+	mutex_unlock(&info->mutex);
+}
+
 /* Ends the core; then nothing but the network stack knows the device. */
 static void netfront_end_core(struct netfront_info *info)
 {
@@ -428,6 +449,9 @@ static struct xenbus_driver netfront_driver = {
 	.probe = netfront_probe,
 	.remove = netfront_remove_device,
 	.backend_changed = netfront_backend_state,
+	.suspend = netfront_suspend,
+	.restored = netfront_restore,
+	.resume = netfront_resume,
 	.driver.name = "vif",
 };
 
