@@ -226,3 +226,12 @@ SYM_CODE_START(xen_secondary_start)
 	call	cpu_bringup_and_idle
 	int3
 SYM_CODE_END(xen_secondary_start)
+
+/* The same again, on the given stack. */
+SYM_CODE_START(xen_secondary_restart)
+	UNWIND_HINT_FUNC
+	ANNOTATE_NOENDBR
+	movq	%rdi, %rsp
+	UNWIND_HINT_EMPTY
+	jmp	xen_secondary_start
+SYM_CODE_END(xen_secondary_restart)

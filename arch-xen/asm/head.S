@@ -51,6 +51,7 @@ SYM_CODE_END(xen_start)
 	/* Read-only page tables, and a supervisor in ring 3: what every 64-bit PV guest is. */
 	NOTE(10 /* FEATURES */,          .asciz "!writable_page_tables|pae_pgdir_above_4gb")
 	NOTE(17 /* SUPPORTED_FEATURES */, .long (1 << 4) /* pae_pgdir_above_4gb */)
+	NOTE(14 /* SUSPEND_CANCEL */,    .long 1)
 	/* Present entries hold a machine frame: the mask and what it has to equal. */
 	NOTE(13 /* L1_MFN_VALID */,      .quad 1; .quad 1)
 	NOTE(16 /* MOD_START_PFN */,     .long 1)

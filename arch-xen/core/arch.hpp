@@ -47,8 +47,9 @@ constexpr uint64_t page_read_write = page_read_only | entry_writable;
 struct Guest {
     abi::StartInfo *start_info;
     abi::SharedInfo *shared_info;
-    uint64_t *p2m; // the linear list, one machine frame for each of ours
-    uint64_t pages;
+    uint64_t *p2m;           // the linear list, one machine frame for each of ours
+    uint64_t pages;          // for which there are entries
+    uint64_t most_pages;     // for which there may be some later
     uint64_t machine_frames; // entries in m2p
     bool frames_translated;  // Xen translates frames itself (PVH): mfn and pfn are one
     bool struct_pages_exist; // false while only memblock knows the memory

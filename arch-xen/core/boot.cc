@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // Start of day: start info, the shared info page, entry points for events, system calls and failed
 // returns, memory map, and the end of the domain (public/xen.h, callback.h, sched.h, memory.h).
+#include <xen/dispatch.h>
+
 #include "arch.hpp"
 
 extern "C" {
@@ -65,6 +67,7 @@ extern "C" void xen_boot_tables(void *start_info)
 extern "C" void xen_boot_shared_info(void *address)
 {
     guest.shared_info = static_cast<abi::SharedInfo *>(address);
+    xen_events_in(address);
 }
 
 extern "C" uint64_t xen_shared_info_frame(void)
@@ -79,30 +82,8 @@ extern "C" void *xen_wall_clock(void) { return &guest.shared_info->wc_version; }
 
 extern "C" const char *xen_command_line(void) { return guest.start_info->cmd_line; }
 
-constexpr unsigned max_map_entries = 32;
-
-// Memory as Xen describes it (XENMEM_memory_map), as far as frames are there for it: a map may go
-// on to what the guest is allowed to grow to. In bytes. Returns the number of ranges.
-extern "C" unsigned xen_memory_map(uint64_t start[max_map_entries], uint64_t size[max_map_entries])
-{
-    constexpr uint32_t type_ram = 1;
-    abi::E820Entry entries[max_map_entries];
-    abi::XenMemoryMap args{max_map_entries, entries};
-    uint64_t end = guest.pages << page_shift;
-    unsigned n = 0;
-    if (!hypercall(abi::hypercall_memory_op, abi::xenmem_memory_map, &args).ok()) {
-        entries[0] = {0, end, type_ram}; // the toolstack gave none: one piece
-        args.nr_entries = 1;
-    }
-    for (unsigned i = 0; i < args.nr_entries; i++) {
-        const abi::E820Entry &entry = entries[i];
-        if (entry.type != type_ram || entry.address >= end)
-            continue;
-        start[n] = entry.address;
-        size[n++] = entry.size < end - entry.address ? entry.size : end - entry.address;
-    }
-    return n;
-}
+extern "C" uint64_t xen_arch_boot_pages(void) { return guest.start_info->nr_pages; }
+extern "C" uint64_t xen_arch_most_pages(void) { return guest.most_pages; }
 
 extern "C" bool xen_initrd(uint64_t *physical, uint64_t *size)
 {

@@ -2,6 +2,8 @@
 // Frames: the linear p2m list of start info, Xen's machine-to-physical table, and page-table
 // entries, which hold machine frames in memory and pseudo-physical ones in Linux's hands
 // (public/arch-x86/xen-x86_64.h, XENMEM_machphys_mapping).
+#include <xen/memory.h>
+
 #include "arch.hpp"
 
 namespace xen::pv {
@@ -45,6 +47,8 @@ Pfn to_pfn(Mfn mfn)
     return Pfn{pfn};
 }
 
+void machine_frames_init();
+
 void translation_init(abi::StartInfo *start_info)
 {
     guest.start_info = start_info;
@@ -56,6 +60,37 @@ void translation_init(abi::StartInfo *start_info)
     if (hypercall(abi::hypercall_version, abi::xenver_get_features, &features).ok())
         guest.frames_translated = features.submap >> abi::feature_auto_translated_physmap & 1;
 
+    // Linux describes each page that there may be, in memory that there is.
+    guest.most_pages = guest.pages;
+    const uint64_t maximum = xen_maximum_pages();
+    uint64_t start[XEN_MAP_ENTRIES], size[XEN_MAP_ENTRIES];
+    const unsigned ranges = xen_memory_map(
+        (maximum < 8 * guest.pages ? maximum : 8 * guest.pages) << page_shift, start, size);
+    if (ranges > 0 && !(start_info->flags & abi::sif_initdomain)) {
+        const uint64_t end = (start[ranges - 1] + size[ranges - 1]) >> page_shift;
+        guest.most_pages = end > guest.pages ? end : guest.pages;
+    }
+
+    machine_frames_init();
+}
+
+// The first page behind those of the list.
+extern "C" uint64_t xen_p2m_end(void)
+{
+    return (hypercall_argument(guest.p2m + guest.pages) + page_size - 1) & ~(page_size - 1);
+}
+
+// The list is mapped for so many pages.
+extern "C" void xen_p2m_grown(uint64_t pages)
+{
+    for (uint64_t pfn = guest.pages; pfn < pages; pfn++)
+        guest.p2m[pfn] = no_frame;
+    guest.pages = pages;
+}
+
+// The size of Xen's table, which is this host's.
+void machine_frames_init()
+{
     MachphysMapping mapping{};
     guest.machine_frames = (1ull << 52) >> page_shift;
     if (hypercall(abi::hypercall_memory_op, xenmem_machphys_mapping, &mapping).ok())

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Virtual CPUs: their info pages, one-shot timers, and how a secondary one starts and stops
-// (public/vcpu.h, sched.h; arch-x86/xen.h, vcpu_guest_context).
+// How a secondary vCPU starts (public/vcpu.h; arch-x86/xen.h, vcpu_guest_context).
 #include "arch.hpp"
 
 extern "C" {
@@ -19,30 +18,11 @@ constexpr uint16_t kernel_cs = 0x10, kernel_ds = 0x18, user_ds = 0x2b; // asm/se
 constexpr uint64_t failsafe_masks_events = 1u << 3;
 constexpr uint64_t syscall_masks_events = 1u << 4;
 
-int vcpu_op(abi::VcpuOp op, unsigned cpu, void *args)
-{
-    auto done = hypercall(abi::hypercall_vcpu_op, op, cpu, args);
-    return done.ok() ? static_cast<int>(done.value()) : to_errno(done.error());
-}
-
 } // namespace
 } // namespace xen::pv
 
 using namespace xen;
 using namespace xen::pv;
-
-// From now on Xen writes this vCPU's pending and mask bytes, cr2 and time to `info`.
-extern "C" int xen_register_vcpu_info(unsigned cpu, uint64_t frame, unsigned offset)
-{
-    abi::VcpuRegisterVcpuInfo args{frame, offset, 0};
-    return vcpu_op(abi::vcpuop_register_vcpu_info, cpu, &args);
-}
-
-// 0 or 1, or a negative errno if the domain has no such vCPU.
-extern "C" int xen_vcpu_is_up(unsigned cpu) { return vcpu_op(abi::vcpuop_is_up, cpu, nullptr); }
-extern "C" int xen_vcpu_up(unsigned cpu) { return vcpu_op(abi::vcpuop_up, cpu, nullptr); }
-extern "C" int xen_vcpu_nmi(unsigned cpu) { return vcpu_op(abi::vcpuop_send_nmi, cpu, nullptr); }
-extern "C" int xen_vcpu_down(unsigned cpu) { return vcpu_op(abi::vcpuop_down, cpu, nullptr); }
 
 struct SecondaryStart {
     uint64_t stack_top; // where the first frame goes
@@ -77,32 +57,6 @@ extern "C" int xen_vcpu_initialise(unsigned cpu, void *memory, const SecondarySt
     context.event_callback = hypercall_argument(xen_trap_event);
     context.failsafe_callback = hypercall_argument(xen_failsafe_callback);
     context.syscall_callback = hypercall_argument(xen_entry_syscall);
-    return vcpu_op(abi::vcpuop_initialise, cpu, &context);
-}
-
-// ---- time ----
-
-extern "C" void xen_timer_stop(unsigned cpu)
-{
-    vcpu_op(abi::vcpuop_stop_singleshot_timer, cpu, nullptr);
-    vcpu_op(abi::vcpuop_stop_periodic_timer, cpu, nullptr);
-}
-
-// An event on the timer's port at this system time; one in the past comes at once.
-extern "C" int xen_timer_set(unsigned cpu, uint64_t system_time)
-{
-    abi::VcpuSetSingleshotTimer args{system_time, 0};
-    return vcpu_op(abi::vcpuop_set_singleshot_timer, cpu, &args);
-}
-
-// ---- idle: stops this vCPU until an event; Xen unmasks events with it ----
-
-extern "C" void xen_block(void)
-{
-    (void)hypercall(abi::hypercall_sched_op, abi::schedop_block, nullptr);
-}
-
-extern "C" void xen_yield(void)
-{
-    (void)hypercall(abi::hypercall_sched_op, abi::schedop_yield, nullptr);
+    return to_errno(
+        hypercall(abi::hypercall_vcpu_op, abi::vcpuop_initialise, cpu, &context).error());
 }

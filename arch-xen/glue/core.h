@@ -6,6 +6,9 @@
 
 #include <linux/irqreturn.h>
 #include <linux/types.h>
+#include <xen/dispatch.h>
+#include <xen/memory.h>
+#include <xen/vcpu.h>
 
 /* core/boot.cc */
 void xen_boot_tables(void *start_info);
@@ -15,8 +18,6 @@ void *xen_time_info(unsigned int vcpu);
 void *xen_wall_clock(void);
 bool xen_register_callbacks(void);
 const char *xen_command_line(void);
-#define XEN_MAP_ENTRIES 32
-unsigned int xen_memory_map(u64 start[XEN_MAP_ENTRIES], u64 size[XEN_MAP_ENTRIES]);
 bool xen_initrd(u64 *physical, u64 *size);
 unsigned int xen_reserved_ranges(u64 first[5], u64 count[5]);
 
@@ -24,6 +25,8 @@ unsigned int xen_reserved_ranges(u64 first[5], u64 count[5]);
 void xen_core_flush(void);
 
 /* core/p2m.cc, core/pagetable.cc, core/pin.cc */
+u64 xen_p2m_end(void);
+void xen_p2m_grown(u64 pages);
 u64 xen_make_entry(u64 entry);
 u64 xen_entry_value(u64 entry);
 void xen_set_entry(void *entry, u64 value);
@@ -40,6 +43,10 @@ void xen_flush_tlb_mask(const void *mask, bool one_page, unsigned long address);
 void xen_tables_have_struct_pages(void);
 void xen_pin(void *mm, u64 l4_pfn, u64 user_l4_pfn);
 void xen_unpin(void *mm, u64 l4_pfn, u64 user_l4_pfn);
+
+/* core/suspend.cc */
+void xen_show_p2m(void);
+int xen_suspend(void);
 
 /* core/traps.cc */
 void xen_load_idt(const void *idt, unsigned int entries);
@@ -59,21 +66,6 @@ void xen_set_debug_register(int number, unsigned long value);
 unsigned long xen_get_debug_register(int number);
 void xen_set_io_bitmap(const void *bitmap, unsigned int ports);
 
-/* core/events.cc */
-void xen_dispatch_events(void);
-void xen_port_assign(u32 port, u32 irq, u32 cpu);
-int xen_port_move(u32 port, u32 cpu);
-u32 xen_port_irq(u32 port);
-void xen_event_ack(u32 port);
-void xen_event_mask(u32 port);
-void xen_event_unmask(u32 port);
-void xen_mask_all_events(void);
-int xen_bind_virq(unsigned int virq, unsigned int cpu);
-int xen_bind_ipi(unsigned int cpu);
-void xen_close_port(u32 port);
-void xen_send_ipi(unsigned int cpu, u32 reason);
-u32 xen_take_ipi_reasons(unsigned int cpu);
-
 /* core/vcpu.cc */
 struct xen_secondary_start {
 	u64 stack_top;
@@ -85,16 +77,7 @@ struct xen_secondary_start {
 	u32 idt_entries;
 };
 extern const size_t xen_vcpu_context_size;
-int xen_register_vcpu_info(unsigned int cpu, u64 frame, unsigned int offset);
-int xen_vcpu_is_up(unsigned int cpu);
-int xen_vcpu_up(unsigned int cpu);
-int xen_vcpu_down(unsigned int cpu);
-int xen_vcpu_nmi(unsigned int cpu);
 int xen_vcpu_initialise(unsigned int cpu, void *memory, const struct xen_secondary_start *start);
-void xen_timer_stop(unsigned int cpu);
-int xen_timer_set(unsigned int cpu, u64 system_time);
-void xen_block(void);
-void xen_yield(void);
 
 /* glue/ among itself */
 void xen_cpu_ops_init(void);
@@ -113,7 +96,21 @@ void xen_vcpu_info_setup(unsigned int cpu);
 void *xen_vcpu_time(unsigned int cpu);
 int xen_ipi_to_irq(unsigned int cpu, irqreturn_t (*handler)(int, void *), const char *name);
 void *xen_arch_map_page(unsigned int fixmap, u64 frame);
+void xen_shared_info_map(void);
+void xen_arch_unmap_page(unsigned int fixmap);
+void xen_pin_all(void);
+void xen_unpin_all(void);
 int xen_clockevent_prepare(unsigned int cpu);
 void xen_clockevent_start(void);
+
+/* what each file does when the domain goes on, restored unless the name says otherwise */
+void xen_time_suspend(void);
+void xen_time_resume(void);
+void xen_vcpu_info_restored(void);
+void xen_irq_restored(void);
+void xen_irq_rebind(unsigned int irq, int port, unsigned int cpu);
+void xen_irq_free_lost(void);
+void xen_time_restored(void);
+void xen_smp_restored(void);
 
 #endif

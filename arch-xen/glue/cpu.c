@@ -64,6 +64,24 @@ void xen_vcpu_info_setup(unsigned int cpu)
 		panic("Xen: no info page for vCPU %u", cpu);
 }
 
+/* One that runs has to stop for it; it stands still anyway. */
+void xen_vcpu_info_restored(void)
+{
+	cpumask_t known = registered;
+	unsigned int cpu;
+
+	cpumask_clear(&registered);
+	for_each_cpu(cpu, &known) {
+		bool up = cpu && xen_vcpu_is_up(cpu) > 0;
+
+		if (up)
+			xen_vcpu_down(cpu);
+		xen_vcpu_info_setup(cpu);
+		if (up)
+			xen_vcpu_up(cpu);
+	}
+}
+
 /* Xen keeps a vCPU's time in its info page, wherever that is by now. */
 void *xen_vcpu_time(unsigned int cpu)
 {

@@ -14,7 +14,6 @@
 #include "core.h"
 
 #define FIRST_IRQ 16
-#define MAX_PORTS 4096 /* of the 2-level scheme */
 
 static u32 port_of(struct irq_data *data)
 {
@@ -94,7 +93,7 @@ DEFINE_IDTENTRY_SYSVEC(xen_pv_evtchn_do_upcall)
 static unsigned int port_to_irq(u32 port, unsigned int cpu, irq_flow_handler_t flow,
 				struct irq_chip *chip)
 {
-	int irq = port < MAX_PORTS ? irq_alloc_desc_from(FIRST_IRQ, -1) : -ERANGE;
+	int irq = port < XEN_MAX_PORTS ? irq_alloc_desc_from(FIRST_IRQ, -1) : -ERANGE;
 
 	if (irq < 0)
 		return 0;
@@ -145,7 +144,9 @@ int xen_ipi_to_irq(unsigned int cpu, irqreturn_t (*handler)(int, void *), const 
 /* ---- xen/port.h ---- */
 
 struct binding {
-	u32 port;
+	u32 port; /* 0: lost */
+	unsigned int irq;
+	struct binding *next; /* lost */
 	void (*handler)(void *context);
 	void *context;
 	struct hrtimer unmask; /* of a port that is slowed down */
@@ -180,6 +181,7 @@ int xen_port_event_bind(uint32_t port, void (*handler)(void *context), void *con
 	binding->unmask.function = unmask_late;
 	irq = port_to_irq(port, 0, handle_edge_irq, &device_chip);
 	if (irq) {
+		binding->irq = irq;
 		irq_set_handler_data(irq, binding);
 		irq_set_status_flags(irq, IRQ_MOVE_PCNTXT);
 		err = request_irq(irq, event_interrupt, 0, "xen-event", binding);
@@ -204,17 +206,64 @@ void xen_port_event_done(uint32_t port, uint64_t delay_ns)
 		xen_event_unmask(port);
 }
 
+static void unbind(struct binding *binding)
+{
+	free_irq(binding->irq, binding); /* waits for the handler, which may start the timer */
+	hrtimer_cancel(&binding->unmask);
+	forget_port(binding->port, binding->irq);
+	kfree(binding);
+}
+
 void xen_port_event_unbind(uint32_t port)
 {
 	unsigned int irq = xen_port_irq(port);
 	struct binding *binding = irq ? irq_get_handler_data(irq) : NULL;
 
-	if (!binding)
-		return;
-	free_irq(irq, binding); /* waits for the handler, which may start the timer */
-	hrtimer_cancel(&binding->unmask);
-	forget_port(port, irq);
-	kfree(binding);
+	if (binding)
+		unbind(binding);
+}
+
+/* ---- after a restore ---- */
+
+static struct binding *lost;
+
+/* No port is anybody's any more. Port 0, which never is, stands for those of before. */
+void xen_irq_restored(void)
+{
+	u32 port;
+
+	for (port = 1; port < XEN_MAX_PORTS; port++) {
+		unsigned int irq = xen_port_irq(port);
+		struct binding *binding = irq ? irq_get_handler_data(irq) : NULL;
+
+		xen_port_assign(port, 0, 0);
+		if (!binding)
+			continue;
+		irq_set_chip_data(irq, NULL);
+		binding->port = 0;
+		binding->next = lost;
+		lost = binding;
+	}
+}
+
+void xen_irq_free_lost(void)
+{
+	while (lost) {
+		struct binding *binding = lost;
+
+		lost = binding->next;
+		unbind(binding);
+	}
+}
+
+/* A vCPU's own irq stays, and gets another port. */
+void xen_irq_rebind(unsigned int irq, int port, unsigned int cpu)
+{
+	if (port < 0)
+		panic("Xen: no event port for irq %u: %d", irq, port);
+	irq_set_chip_data(irq, (void *)(unsigned long)port);
+	xen_port_assign(port, irq, cpu);
+	xen_event_unmask(port);
 }
 
 static void __init intr_init(void)

@@ -174,6 +174,36 @@ static void no_table_free(unsigned long pfn)
 {
 }
 
+/*
+ * The tables of a task that starts or ends, which Xen does not know (yet, any more), hold machine
+ * frames all the same. While the domain is suspended it has to know all. Nothing else runs.
+ */
+void xen_pin_all(void)
+{
+	struct page *page;
+
+	list_for_each_entry(page, &pgd_list, lru) {
+		if (PagePinned(page))
+			continue;
+		SetPageSavePinned(page);
+		pin(pgd_page_get_mm(page));
+	}
+}
+
+void xen_unpin_all(void)
+{
+	struct page *page;
+
+	list_for_each_entry(page, &pgd_list, lru) {
+		struct mm_struct *mm = pgd_page_get_mm(page);
+
+		if (!PageSavePinned(page))
+			continue;
+		ClearPageSavePinned(page);
+		xen_unpin(mm, l4_pfn(mm), glue_user_l4_pfn(l4_pfn(mm)));
+	}
+}
+
 /* ---- entries ---- */
 
 static pte_t modify_start(struct vm_area_struct *vma, unsigned long addr, pte_t *ptep)
@@ -294,12 +324,17 @@ void xen_mmu_secondary(unsigned int cpu)
 
 /* ---- Xen's own pages in our address space ---- */
 
-void *__init xen_arch_map_page(unsigned int fixmap, u64 frame)
+void *xen_arch_map_page(unsigned int fixmap, u64 frame)
 {
 	unsigned long address = __fix_to_virt(fixmap);
 
 	xen_set_mapping(address, frame << PAGE_SHIFT | pgprot_val(PAGE_KERNEL));
 	return (void *)address;
+}
+
+void xen_arch_unmap_page(unsigned int fixmap)
+{
+	xen_set_mapping(__fix_to_virt(fixmap), 0);
 }
 
 static int map_frame(pte_t *pte, unsigned long address, void *data)
@@ -322,6 +357,38 @@ void *xen_arch_map_frames(const u64 *frames, unsigned int count)
 		return NULL;
 	}
 	return area->addr;
+}
+
+void xen_arch_remap_frames(void *area, const u64 *frames, unsigned int count)
+{
+	unsigned long address = (unsigned long)area;
+	unsigned int i;
+
+	for (i = 0; i < count; i++, address += PAGE_SIZE)
+		xen_set_mapping(address, frames ? frames[i] << PAGE_SHIFT |
+						  pgprot_val(PAGE_KERNEL) : 0);
+}
+
+static int __init add_p2m_page(pte_t *pte, unsigned long address, void *unused)
+{
+	unsigned long page = get_zeroed_page(GFP_KERNEL);
+
+	if (page)
+		set_pte(pte, pfn_pte(__pa(page) >> PAGE_SHIFT, PAGE_KERNEL));
+	return page ? 0 : -ENOMEM;
+}
+
+u64 __init xen_arch_grow(void)
+{
+	u64 start = xen_p2m_end(), pages = xen_arch_most_pages();
+	u64 missing = (pages - xen_arch_boot_pages()) * sizeof(u64);
+
+	if (!missing ||
+	    apply_to_page_range(&init_mm, start, PAGE_ALIGN(missing), add_p2m_page, NULL))
+		return xen_arch_boot_pages();
+	xen_p2m_grown(pages);
+	xen_show_p2m();
+	return pages;
 }
 
 /* Of a descriptor table: the frame, after every mapping of it that we know became read-only. */

@@ -107,6 +107,20 @@ static int prepare_cpu(unsigned int cpu)
 	return xen_clockevent_prepare(cpu);
 }
 
+void xen_smp_restored(void)
+{
+	unsigned int cpu;
+
+	/* Of those that were down nothing is kept. */
+	cpumask_and(&initialised, &initialised, cpu_online_mask);
+	for_each_possible_cpu(cpu) {
+		if (!per_cpu(ipi_irq, cpu))
+			continue;
+		xen_irq_rebind(per_cpu(ipi_irq, cpu), xen_bind_ipi(cpu), cpu);
+		xen_send_ipi(cpu, 0); /* what was sent and had not arrived */
+	}
+}
+
 static void __init prepare_boot_cpu(void)
 {
 	unsigned long boot_gdt = (unsigned long)__per_cpu_load + (unsigned long)&gdt_page -
@@ -216,10 +230,34 @@ static void __init cpus_done(unsigned int max_cpus)
 {
 }
 
+/* ---- taking down ---- */
+
 #ifdef CONFIG_HOTPLUG_CPU
-static int cannot_unplug(void)
+asmlinkage void xen_secondary_restart(unsigned long stack_top);
+
+static int disable_cpu(void)
 {
-	return -EOPNOTSUPP;
+	if (!smp_processor_id())
+		return -EBUSY; /* the domain is suspended from here */
+	cpu_disable_common();
+	return 0;
+}
+
+static void await_down(unsigned int cpu)
+{
+	if (common_cpu_die(cpu))
+		return;
+	while (xen_vcpu_is_up(cpu) > 0)
+		schedule_timeout_uninterruptible(1);
+}
+
+/* Goes on when the vCPU is up again, as if it never had been. */
+static void go_down(void)
+{
+	play_dead_common();
+	xen_vcpu_down(smp_processor_id());
+	xen_secondary_restart((unsigned long)task_pt_regs(current));
+	BUG();
 }
 #endif
 
@@ -231,7 +269,9 @@ static const struct smp_ops xen_smp_ops __initconst = {
 	.smp_send_reschedule = send_reschedule,
 	.cpu_up = cpu_up_xen,
 #ifdef CONFIG_HOTPLUG_CPU
-	.cpu_disable = cannot_unplug,
+	.cpu_disable = disable_cpu,
+	.cpu_die = await_down,
+	.play_dead = go_down,
 #endif
 	.send_call_func_ipi = send_call,
 	.send_call_func_single_ipi = send_call_single,

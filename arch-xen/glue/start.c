@@ -37,12 +37,21 @@ EXPORT_SYMBOL_GPL(xen_domain_type);
 
 extern char early_xen_iret_patch[], xen_iret[];
 
+/* At boot and when the domain goes on. */
+void xen_shared_info_map(void)
+{
+	xen_boot_shared_info(xen_arch_map_page(FIX_PARAVIRT_BOOTMAP, xen_shared_info_frame()));
+	xen_show_p2m();
+}
+
 /* ---- memory ---- */
 
 static char *__init memory_setup(void)
 {
 	u64 start[XEN_MAP_ENTRIES], size[XEN_MAP_ENTRIES], first[5], count[5];
-	unsigned int i, entries = xen_memory_map(start, size), ranges = xen_reserved_ranges(first, count);
+	u64 pages = xen_arch_boot_pages(), end = xen_arch_most_pages();
+	unsigned int i, entries = xen_memory_map(end << PAGE_SHIFT, start, size);
+	unsigned int ranges = xen_reserved_ranges(first, count);
 
 	for (i = 0; i < entries; i++)
 		e820__range_add(start[i], size[i], E820_TYPE_RAM);
@@ -51,6 +60,7 @@ static char *__init memory_setup(void)
 	e820__update_table(e820_table);
 	for (i = 0; i < ranges; i++)
 		memblock_reserve(first[i] << PAGE_SHIFT, count[i] << PAGE_SHIFT);
+	memblock_reserve(pages << PAGE_SHIFT, (end - pages) << PAGE_SHIFT); /* not there yet */
 	return "Xen";
 }
 
@@ -213,7 +223,7 @@ asmlinkage __visible void __init xen_start_kernel(void *start_info)
 	xen_cpu_ops_init();
 	xen_boot_tables(start_info);
 	xen_mmu_ops_init();
-	xen_boot_shared_info(xen_arch_map_page(FIX_PARAVIRT_BOOTMAP, xen_shared_info_frame()));
+	xen_shared_info_map();
 	redirect_iret();
 
 	gdt.address = (unsigned long)&per_cpu(gdt_page, 0).gdt;

@@ -5,6 +5,7 @@
 #include <linux/clocksource.h>
 #include <linux/cpu.h>
 #include <linux/interrupt.h>
+#include <linux/static_call.h>
 #include <asm/paravirt.h>
 #include <asm/pvclock.h>
 #include <asm/x86_init.h>
@@ -31,6 +32,11 @@ static u64 boot_time;
 static notrace u64 sched_time(void)
 {
 	return read_time() - boot_time;
+}
+
+static u64 steal_time(int cpu)
+{
+	return xen_steal_time(cpu);
 }
 
 static u64 read_clocksource(struct clocksource *cs)
@@ -104,6 +110,35 @@ int xen_clockevent_prepare(unsigned int cpu)
 	return 0;
 }
 
+/* The scheduler's clock stands still while the domain does. */
+static u64 stopped_at;
+
+void xen_time_suspend(void)
+{
+	stopped_at = sched_time();
+}
+
+void xen_time_resume(void)
+{
+	boot_time = read_time() - stopped_at;
+}
+
+/* Xen's time may have gone back: it is another host's. */
+void xen_time_restored(void)
+{
+	unsigned int cpu;
+
+	pvclock_resume();
+	for_each_possible_cpu(cpu) {
+		struct clock_event_device *device = per_cpu_ptr(&clock_event, cpu);
+
+		if (device->irq <= 0)
+			continue;
+		xen_irq_rebind(device->irq, xen_bind_virq(VIRQ_TIMER, cpu), cpu);
+		xen_timer_stop(cpu);
+	}
+}
+
 void xen_clockevent_start(void)
 {
 	xen_timer_stop(smp_processor_id());
@@ -116,6 +151,8 @@ static void __init timer_init(void)
 	if (xen_clockevent_prepare(0))
 		panic("Xen: no timer for the boot CPU");
 	xen_clockevent_start();
+	static_call_update(pv_steal_clock, steal_time);
+	static_key_slow_inc(&paravirt_steal_enabled);
 }
 
 /* Called when shared info is mapped. */

@@ -25,6 +25,33 @@ static inline u64 xen_arch_page_to_frame(struct page *page)
 /* Maps Xen's frames (the grant table's) side by side; NULL: no memory. May sleep. */
 void *xen_arch_map_frames(const u64 *frames, unsigned int count);
 
+/* Puts others in their place, or if `frames` is NULL nothing. */
+void xen_arch_remap_frames(void *area, const u64 *frames, unsigned int count);
+
+/* The memory that the domain booted with, and what it may ever have; for that, the latter makes room,
+ * and returns for how many pages there is. Beyond those of boot they are reserved, and Xen's. */
+u64 xen_arch_boot_pages(void);
+u64 xen_arch_most_pages(void);
+u64 xen_arch_grow(void);
+
+/* Pages that the caller owns go to Xen, 64 at most at once; and as many as Xen has come back, the
+ * first ones: how many is returned. */
+void xen_arch_give_pages(const u64 *pfns, unsigned int count);
+unsigned int xen_arch_take_pages(const u64 *pfns, unsigned int count);
+
+/*
+ * Suspends the domain. 0: it goes on as a restored one, where all event ports but the console's and
+ * xenstore's are gone, and their bindings forgotten; 1: it goes on as if nothing had been; or a
+ * negative errno. May sleep. xen_shared_*() are called around it, with all other CPUs standing
+ * still, before the domain stops and when it goes on.
+ */
+int xen_arch_suspend(void);
+void xen_shared_suspend(void);
+void xen_shared_resume(bool restored);
+
+/* Of a restored domain: drivers/console. */
+void xen_console_restored(void);
+
 /* SCHEDOP_shutdown: 0 poweroff, 1 reboot, 3 crash. */
 void xen_arch_shutdown(unsigned int reason);
 

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// Memory that Xen takes from the domain and gives it (public/memory.h). The pages belong to whoever
+// calls, and nothing is in them.
+#include <xen/memory.h>
+
+#include "arch.hpp"
+
+using namespace xen;
+using namespace xen::pv;
+
+constexpr unsigned most = 64; // at once
+
+// No mapping may be left: Xen would keep the frame for it, and nobody could save the domain.
+extern "C" void xen_arch_give_pages(const uint64_t *pfns, unsigned count)
+{
+    uint64_t frames[most];
+    {
+        BatchScope scope;
+        for (unsigned i = 0; i < count; i++) {
+            frames[i] = to_mfn(Pfn{pfns[i]}).value;
+            batch_call(lazy_mmu, abi::hypercall_update_va_mapping,
+                       hypercall_argument(direct_map<void>(Pfn{pfns[i]})), 0, abi::uvmf_none);
+            guest.p2m[pfns[i]] = no_frame;
+        }
+    }
+    unsigned done = xen_decrease_reservation(frames, count);
+    if (done != count) // of our own frames, which nobody else uses
+        glue_hypercall_failed(abi::hypercall_memory_op, done, count, 0);
+}
+
+extern "C" unsigned xen_arch_take_pages(const uint64_t *pfns, unsigned count)
+{
+    uint64_t frames[most]; // ours on the way in, the machine's on the way out
+    for (unsigned i = 0; i < count; i++)
+        frames[i] = pfns[i];
+    unsigned done = xen_populate(frames, count);
+    BatchScope scope;
+    for (unsigned i = 0; i < done; i++) {
+        guest.p2m[pfns[i]] = frames[i];
+        batch_set_access(Pfn{pfns[i]}, true);
+    }
+    return done;
+}
