@@ -189,6 +189,28 @@ class Guest:
         self.wait_gone(timeout)
         self.console.wait(10)
 
+    def save(self, path, options=""):
+        """Into a file of dom0's. Unless the options say otherwise the domain is gone afterwards."""
+        self.dom0.run(f"xl save {options} {shlex.quote(self.name)} {path}", timeout=300, check=True)
+
+    def restore(self, path):
+        """Goes on where it was saved, as another domain; the file is removed."""
+        self.console.wait(10)
+        self.dom0.run(f"xl restore {path} && rm {path}", timeout=300, check=True)
+        self.attach_to_shell()
+
+    def attach_to_shell(self):
+        """Attaches again where a shell is that run() has used; the new terminal echoes at first."""
+        self.attach()
+        self.send("echo @@'here'@@\n")
+        self.expect("@@here@@\r?\n", 120)
+
+    def set_vcpus(self, count):
+        """Returns when it runs on so many."""
+        self.dom0.run(f"xl vcpu-set --ignore-host {shlex.quote(self.name)} {count}", check=True)
+        self.run(f"for i in $(seq 200); do [ $(nproc) = {count} ] && exit 0; sleep 0.1; done; exit 1",
+                 timeout=60, check=True)
+
     def destroy(self):
         self.dom0.run(f"xl destroy {shlex.quote(self.name)}")
         self.wait_gone()

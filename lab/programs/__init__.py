@@ -10,6 +10,7 @@ FLAGS = {
     "entry": ["-O1"],
     "entry32": ["-O1", "-m32", "-ffreestanding", "-fno-exceptions", "-fno-pic",
                 "-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-nostdlib", "-static"],
+    "heartbeat": ["-O2", "-static", "-s"],
     "oracle": ["-O2", "-static", "-s"],
     "wire": ["-O2", "-static", "-s"],
     "xdp": ["-O2", "-static", "-s"],

@@ -19,7 +19,7 @@ DEFAULT_LIMIT = 300
 CHECK_LIMIT = 120
 # A fixture may have to boot dom0 for its snapshot, or to wait while another worker does.
 FIXTURE_LIMIT = 600
-LONGEST_FILES = ["test_hostile_frontend", "test_hostile_backend", "test_integrity", "test_commands",
+LONGEST_FILES = ["test_life", "test_hostile_frontend", "test_hostile_backend", "test_integrity", "test_commands",
                  "test_fio", "test_hotplug", "test_disk_features", "test_net_features", "test_net_load",
                  "test_net_frames", "test_net", "test_ssh", "test_xl", "test_sizes", "test_disk",
                  "test_kernel", "test_stress", "test_matrix"]
