@@ -132,11 +132,6 @@ def test_boots_on_fewer_than_it_may_have(world):
     guest.set_vcpus(4)
 
 
-def test_first_processor_stays(world):
-    """The domain is suspended from there."""
-    assert world.guest(**SHARED).run("echo 0 > /sys/devices/system/cpu/cpu0/online").rc != 0
-
-
 def test_stolen_time_is_shown(world, dom0):
     """A processor that the guest shares with a busy dom0."""
     guest = world.guest(**SHARED)
@@ -283,7 +278,6 @@ def test_program_watches_in_a_restored_guest(with_tools):
     assert guest.run("xenstore-read name", check=True).out.strip() == guest.name
 
 
-@long_run
 def test_sys_hypervisor(world, dom0):
     guest = world.guest(**SHARED)
 
