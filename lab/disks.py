@@ -73,9 +73,11 @@ class Disk:
 
     def detach(self, force=False):
         """Takes it from the guest in good order, or away from under it. QEMU removes its keys when it has
-        closed, and sometimes does before libxl has seen that it has: xl's next command finds no backend."""
+        closed, and sometimes does before libxl has seen that it has: xl's next command finds no backend.
+        With force, xl waits for ten seconds of dom0's, of which a busy guest makes a minute and more."""
         command = f"xl block-detach {self.guest.name} {self.name}{' --force' if force else ''}"
-        self.dom0.run(f"{command} || {{ [ {self.backend} = qdisk ] && {command}; }}", check=True)
+        self.dom0.run(f"{command} || {{ [ {self.backend} = qdisk ] && {command}; }}", timeout=200,
+                      check=True)
         self.guest.run(AWAIT.format(f"[ ! -b {self.device} ]"), check=True)
         self.let_go()
 
