@@ -130,3 +130,12 @@ class Vif:
         for _, name, value in self.counters():
             counted[name] = counted.get(name, 0) + value
         return counted
+
+    def who_waits(self):
+        """For the report of a failure: both ends' connections, netback's view of the rings, the guest's event
+        channels (pending, masked) and counters."""
+        theirs = "ss -tino; mountpoint -q /sys/kernel/debug || mount -t debugfs debug /sys/kernel/debug; " \
+            f"cd /sys/kernel/debug/xen-netback/{self.back} && grep -E '^(req|rsp|Rx)' io_ring_q*; xl debug-keys e; " \
+            f"xl dmesg | tac | sed '/information for domain {self.guest.domid()}:/q' | tac"
+        counters = {name: value for name, value in self.statistics().items() if value}
+        return "\n".join(["dom0:", self.dom0.run(theirs).out, "guest:", self.run("ss -tino").out, f"{counters}"])
