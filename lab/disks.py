@@ -4,12 +4,14 @@
 import contextlib
 import re
 
+from lab.dom0 import await_command
+
 # QEMU, which is the backend of qdisk, is started with a guest that has such a disk.
 ROOT = "phy:/dev/vdb,xvda1,w"
 IDLE = "/root/idle.img"
 WITH_QEMU = [ROOT, f"format=raw,vdev=xvdo,access=rw,backendtype=qdisk,target={IDLE}"]
 # What came or went is there or gone within ten seconds.
-AWAIT = "for i in $(seq 100); do {} && exit 0; sleep 0.1; done; exit 1"
+AWAIT = await_command("{}")
 
 
 def guest_with_qemu(world, **settings):

@@ -25,6 +25,11 @@ class Result(NamedTuple):
     out: str
 
 
+def await_command(condition, seconds=10):
+    """The shell's way to wait until something is so; it fails if it is not after so long."""
+    return f"for i in $(seq {seconds * 10}); do {condition} && exit 0; sleep 0.1; done; exit 1"
+
+
 class Process(abc.ABC):
     """A process in dom0. Its output collects in `output` while somebody waits for something,
     and goes to `sink`, a function, too if there is one.

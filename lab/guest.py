@@ -6,7 +6,7 @@ import shlex
 import time
 
 from lab import images
-from lab.dom0 import Result
+from lab.dom0 import Result, await_command
 from lab.record import RECORDER
 from lab.steps import LabError, SOURCE
 
@@ -208,8 +208,7 @@ class Guest:
     def set_vcpus(self, count):
         """Returns when it runs on so many."""
         self.dom0.run(f"xl vcpu-set --ignore-host {shlex.quote(self.name)} {count}", check=True)
-        self.run(f"for i in $(seq 200); do [ $(nproc) = {count} ] && exit 0; sleep 0.1; done; exit 1",
-                 timeout=60, check=True)
+        self.run(await_command(f"[ $(nproc) = {count} ]", 20), timeout=60, check=True)
 
     def destroy(self):
         self.dom0.run(f"xl destroy {shlex.quote(self.name)}")

@@ -8,13 +8,14 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
 import zlib
 
 from lab import images
-from lab.dom0 import AgentDom0, socket_pair
+from lab.dom0 import AgentDom0, await_command, socket_pair
 from lab.steps import (BUILD, IMAGES, LOGS, LabError, SOURCE, STAMPS, digest, say, step,
                        stop_group, tail)
 
@@ -256,6 +257,20 @@ class Lab:
             self.stop(clean=False)
             raise
         return self.dom0
+
+    def add_network_card(self, inside):
+        """dom0's eth0, on a network of QEMU's own that leads nowhere: to `inside`, ADDRESS:PORT, from the
+        port of this machine that is returned. The snapshot has no card, so it comes as into a running
+        machine."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.qemu.monitor.command("netdev_add", type="user", id="network", restrict=True,
+                                  hostfwd=[{"str": f"tcp:127.0.0.1:{port}-{inside}"}])
+        self.qemu.monitor.command("device_add", driver="virtio-net-pci", netdev="network", id="card",
+                                  romfile="")
+        self.dom0.run("modprobe virtio_net; " + await_command("[ -e /sys/class/net/eth0 ]"), check=True)
+        return port
 
     def __enter__(self):
         self.start()

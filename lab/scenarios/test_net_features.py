@@ -292,8 +292,7 @@ class Xdp:
         """Sends the frames to the guest; what came back to dom0's end of an interface, or to the guest's."""
         if where is None:
             self.vif.run(f"{self.wire} receive {self.vif.name} /tmp/received > {LOG}.wire 2>&1 & "
-                         f"for i in $(seq 100); do grep -q ready {LOG}.wire && exit 0; sleep 0.1; done; exit 1",
-                         check=True)
+                         + AWAIT.format(f"grep -q ready {LOG}.wire"), check=True)
         else:
             receiver = self.dom0.spawn(f"exec {self.wire} receive {where} /tmp/received")
             receiver.expect("ready", 20)

@@ -9,6 +9,7 @@ import pytest
 
 from lab import nets
 from lab.disks import AWAIT
+from lab.dom0 import await_command
 
 OUTSIDE = "outbr0"
 PORT = 7007
@@ -17,23 +18,13 @@ LENGTH = 300_000
 pytestmark = [pytest.mark.lab_only, pytest.mark.limit(150)]
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture
 def outside(world, dom0):
     """A bridge that a network card leads out of, and the port of this machine that is the guest's."""
     qemu = world.lab.qemu
     if not hasattr(qemu, "outside_port"):
-        qemu.outside_port = free_port()
-        qemu.monitor.command("netdev_add", type="user", id="outside", restrict=True,
-                             hostfwd=[{"str": f"tcp:127.0.0.1:{qemu.outside_port}-10.0.2.15:{PORT}"}])
-        qemu.monitor.command("device_add", driver="virtio-net-pci", netdev="outside", id="card", romfile="")
-        dom0.run("modprobe virtio_net; for i in $(seq 100); do [ -e /sys/class/net/eth0 ] && break; "
-                 f"sleep 0.1; done; ip link add {OUTSIDE} type bridge stp_state 0 forward_delay 0 && "
+        qemu.outside_port = world.lab.add_network_card(f"10.0.2.15:{PORT}")
+        dom0.run(f"ip link add {OUTSIDE} type bridge stp_state 0 forward_delay 0 && "
                  f"ip link set eth0 master {OUTSIDE} up && ip link set {OUTSIDE} up", check=True)
         # The card's interrupts are dom0's from here on.
         world.leaks.check(world.leaks.take(), set(world.guests), seconds=0)
@@ -58,8 +49,8 @@ def test_host_outside_of_dom0(world, dom0, outside):
     machine talks with the guest."""
     guest = nets.guest_with_vifs(world)
     dom0.run(f"xl network-attach {guest.name} mac={nets.mac(3)} bridge={OUTSIDE}", check=True)
-    guest.run(AWAIT.format("ip -4 -o addr show dev enX3 2>/dev/null | grep -q 'inet 10.0.2.15/24'")
-              .replace("seq 100", "seq 300"), timeout=100, check=True)
+    guest.run(await_command("ip -4 -o addr show dev enX3 2>/dev/null | grep -q 'inet 10.0.2.15/24'", 30),
+              timeout=100, check=True)
     guest.run(f"rm -f /tmp/echo; mkfifo /tmp/echo; (nc -l -p {PORT} 0<> /tmp/echo > /tmp/echo 2>/dev/null &); "
               f"for i in $(seq 100); do ss -Hltn | grep -q :{PORT} && break; sleep 0.1; done", check=True)
     data = bytes(at * at % 251 for at in range(LENGTH))

@@ -3,7 +3,6 @@
 
 import os
 import re
-import socket
 import subprocess
 
 import pytest
@@ -20,17 +19,9 @@ UserKnownHostsFile {0}/known_hosts
 StrictHostKeyChecking accept-new
 """
 # What the owner of a host would have done: an address, an ssh server that knows the key, volumes.
-PREPARE = """modprobe virtio_net
-for i in $(seq 100); do [ -e /sys/class/net/eth0 ] && break; sleep 0.1; done
-ip addr add 10.0.2.15/24 dev eth0 && ip link set eth0 up
+PREPARE = """ip addr add 10.0.2.15/24 dev eth0 && ip link set eth0 up
 mkdir -p /run/sshd /root/.ssh && chmod 700 /root/.ssh && /usr/sbin/sshd
 ln -s vdb /dev/guest-one && ln -s vdc /dev/guest-two"""
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +30,8 @@ def host(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ssh")
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "key"], check=True)
     (folder / "config").write_text(SSH_CONFIG.format(folder))
-    port = free_port()
     with Lab("ssh-host") as lab:
-        # The snapshot has no network card, so that it comes later, as into a running machine.
-        lab.qemu.monitor.command("netdev_add", type="user", id="net", restrict=True,
-                                 hostfwd=[{"str": f"tcp:127.0.0.1:{port}-:22"}])
-        lab.qemu.monitor.command("device_add", driver="virtio-net-pci", netdev="net", id="card",
-                                 romfile="")
+        port = lab.add_network_card(":22")
         lab.dom0.run(PREPARE, check=True)
         lab.dom0.put((folder / "key.pub").read_bytes(), "/root/.ssh/authorized_keys")
         yield lab.dom0, {"TARGET": f"ssh://root@127.0.0.1:{port}",
