@@ -126,6 +126,15 @@ Status watch(Watch &watch)
     return sent;
 }
 
+Status watch(Watch &watch, const char *directory, const char *key,
+             void (*changed)(void *context, const char *path), void *context)
+{
+    watch.path = TRY(join_path(directory, key));
+    watch.changed = changed;
+    watch.context = context;
+    return xenstore::watch(watch);
+}
+
 void unwatch(Watch &watch)
 {
     // First out of the list: a renewal that comes later finds it missing, see renew_watches().

@@ -40,9 +40,7 @@ unsigned batch(uint64_t pages)
 
 extern "C" int balloon_core_start()
 {
-    target_watch.path = join_path("memory", "target").take();
-    target_watch.changed = changed;
-    return to_errno(xenstore::watch(target_watch).error());
+    return to_errno(xenstore::watch(target_watch, "memory", "target", changed).error());
 }
 
 extern "C" int balloon_core_step()

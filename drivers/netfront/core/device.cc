@@ -13,13 +13,7 @@ constexpr Transaction no_transaction{};
 void start_watch(Watch &watch, const Path &directory, const char *key,
                  void (*changed)(void *context, const char *path), void *context)
 {
-    watch.changed = changed;
-    watch.context = context;
-    auto path = join_path(directory.c_str(), key);
-    if (!path.ok())
-        return;
-    watch.path = path.value();
-    if (xenstore::watch(watch).ok())
+    if (xenstore::watch(watch, directory.c_str(), key, changed, context).ok())
         return;
     Line line;
     log_warning(line.text(watch.path.c_str()).text(": cannot be watched"));

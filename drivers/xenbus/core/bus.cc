@@ -337,10 +337,7 @@ extern "C" size_t xenbus_core_device_size() { return sizeof(Device); }
 
 extern "C" int xenbus_core_start_bus()
 {
-    TextBuilder(bus_watch.path.data, sizeof bus_watch.path.data).text("device");
-    bus_watch.path.length = text_length("device");
-    bus_watch.changed = directory_changed;
-    const Status status = xenstore::watch(bus_watch);
+    const Status status = xenstore::watch(bus_watch, "device", "", directory_changed);
     xenbus_port_kick_scan();
     return to_errno(status.error());
 }

@@ -16,13 +16,6 @@ constinit Watch sysrq_watch;
 
 void changed(void *, const char *) { xenbus_port_kick_control(); }
 
-Status start(Watch &watch, const char *key)
-{
-    watch.path = TRY(join_path("control", key));
-    watch.changed = changed;
-    return xenstore::watch(watch);
-}
-
 // Reads a request and empties its key, both or neither.
 Result<Value> take(const char *key)
 {
@@ -59,9 +52,10 @@ extern "C" void xenbus_core_restore_control()
 extern "C" int xenbus_core_start_control()
 {
     xenbus_core_restore_control();
-    if (const Status status = start(sysrq_watch, "sysrq"); !status.ok())
+    if (const Status status = xenstore::watch(sysrq_watch, "control", "sysrq", changed);
+        !status.ok())
         return to_errno(status.error());
-    return to_errno(start(shutdown_watch, "shutdown").error());
+    return to_errno(xenstore::watch(shutdown_watch, "control", "shutdown", changed).error());
 }
 
 extern "C" xenbus_command xenbus_core_take_command(char *sysrq)

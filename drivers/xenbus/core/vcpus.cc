@@ -19,9 +19,7 @@ void changed(void *, const char *) { xenbus_port_kick_vcpus(); }
 
 extern "C" int xenbus_core_start_vcpus()
 {
-    vcpu_watch.path = join_path("cpu", "").take();
-    vcpu_watch.changed = changed;
-    return to_errno(xenstore::watch(vcpu_watch).error());
+    return to_errno(xenstore::watch(vcpu_watch, "cpu", "", changed).error());
 }
 
 // What is no clear word changes nothing.

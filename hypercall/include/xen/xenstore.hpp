@@ -80,6 +80,9 @@ Result<Transaction> begin();
 Status commit(Transaction t);
 void abort(Transaction t);
 Status watch(Watch &watch);
+// The same, of what join_path() makes of the two.
+Status watch(Watch &watch, const char *directory, const char *key,
+             void (*changed)(void *context, const char *path), void *context = nullptr);
 // When it returns, `changed` does not run and will not.
 void unwatch(Watch &watch);
 
