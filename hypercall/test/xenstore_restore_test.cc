@@ -7,25 +7,13 @@
 #include <xen/port.h>
 #include <xen/xenstore.hpp>
 
+#include "recorder.hpp"
 #include "xenstore_client.hpp"
 
 namespace {
 
 namespace xs = xen::xenstore;
 namespace store = sim::store;
-
-struct Counter {
-    explicit Counter(const char *path)
-    {
-        watch.path = xen::join_path(path, "").take();
-        watch.context = this;
-        watch.changed = [](void *context, const char *) {
-            ++static_cast<Counter *>(context)->fired;
-        };
-    }
-    xen::Watch watch;
-    unsigned fired = 0;
-};
 
 class Restore : public sim::MachineTest {
 protected:
@@ -35,7 +23,7 @@ protected:
         store::write("/a", "1");
         ASSERT_TRUE(xs::watch(watch_.watch).ok());
         sim::run();
-        ASSERT_EQ(watch_.fired, 1u);
+        ASSERT_EQ(watch_.seen.size(), 1u);
     }
     void TearDown() override
     {
@@ -44,7 +32,7 @@ protected:
     }
     static bool works() { return xs::read({}, "/a", "").ok(); }
 
-    Counter watch_{"/a"};
+    Recorder watch_{"/a"};
 };
 
 TEST_F(Restore, WatchesAreRegisteredAgainAndFire)
@@ -53,10 +41,10 @@ TEST_F(Restore, WatchesAreRegisteredAgainAndFire)
     EXPECT_EQ(store::guest_watches(), 0u);
     sim::run();
     EXPECT_EQ(store::guest_watches(), 1u);
-    EXPECT_EQ(watch_.fired, 2u);
+    EXPECT_EQ(watch_.seen.size(), 2u);
     store::write("/a", "2");
     sim::run();
-    EXPECT_EQ(watch_.fired, 3u);
+    EXPECT_EQ(watch_.seen.size(), 3u);
     EXPECT_TRUE(works());
     EXPECT_TRUE(sim::complaints().empty());
 }
@@ -67,7 +55,7 @@ TEST_F(Restore, AgainAndAgain)
         sim::restore();
         ASSERT_TRUE(works());
         sim::run();
-        ASSERT_EQ(watch_.fired, round + 2);
+        ASSERT_EQ(watch_.seen.size(), round + 2);
         ASSERT_EQ(store::guest_watches(), 1u);
     }
     EXPECT_TRUE(sim::complaints().empty());
@@ -80,7 +68,7 @@ TEST_F(Restore, CancelledChangesNothing)
     xs::resume();
     sim::run();
     EXPECT_EQ(store::requests(), requests);
-    EXPECT_EQ(watch_.fired, 1u);
+    EXPECT_EQ(watch_.seen.size(), 1u);
     EXPECT_TRUE(works());
 }
 
@@ -93,7 +81,7 @@ TEST_F(Restore, HalfAMessageIsForgotten)
     sim::restore();
     EXPECT_TRUE(works());
     sim::run();
-    EXPECT_EQ(watch_.fired, 2u);
+    EXPECT_EQ(watch_.seen.size(), 2u);
     EXPECT_TRUE(sim::complaints().empty());
 }
 
@@ -169,7 +157,7 @@ TEST_F(Restore, HealsABrokenStream)
     sim::restore();
     EXPECT_TRUE(works());
     sim::run();
-    EXPECT_EQ(watch_.fired, 2u);
+    EXPECT_EQ(watch_.seen.size(), 2u);
 }
 
 } // namespace

@@ -6,26 +6,13 @@
 #include <sim/sim.hpp>
 #include <xen/xenstore.hpp>
 
+#include "recorder.hpp"
 #include "xenstore_client.hpp"
 
 namespace {
 
 namespace xs = xen::xenstore;
 namespace store = sim::store;
-
-// A watch that remembers what it was told.
-struct Recorder {
-    explicit Recorder(const char *path)
-    {
-        watch.path = xen::join_path(path, "").take();
-        watch.context = this;
-        watch.changed = [](void *context, const char *path) {
-            static_cast<Recorder *>(context)->seen.emplace_back(path);
-        };
-    }
-    xen::Watch watch;
-    std::vector<std::string> seen;
-};
 
 class XenstoreTest : public sim::MachineTest {
 protected:
