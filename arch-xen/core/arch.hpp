@@ -67,6 +67,7 @@ inline Mfn to_mfn(Pfn pfn)
 
 // no_frame: not a frame of this guest.
 Pfn to_pfn(Mfn mfn);
+void machine_frames_init(); // the size of Xen's table, which is each host's own
 
 // Where the kernel's image or the direct map place an address.
 inline uint64_t physical_address(const void *p)

@@ -47,8 +47,6 @@ Pfn to_pfn(Mfn mfn)
     return Pfn{pfn};
 }
 
-void machine_frames_init();
-
 void translation_init(abi::StartInfo *start_info)
 {
     guest.start_info = start_info;
@@ -88,7 +86,6 @@ extern "C" void xen_p2m_grown(uint64_t pages)
     guest.pages = pages;
 }
 
-// The size of Xen's table, which is this host's.
 void machine_frames_init()
 {
     MachphysMapping mapping{};

@@ -8,12 +8,10 @@
 using namespace xen;
 using namespace xen::pv;
 
-constexpr unsigned most = 64; // at once
-
 // No mapping may be left: Xen would keep the frame for it, and nobody could save the domain.
 extern "C" void xen_arch_give_pages(const uint64_t *pfns, unsigned count)
 {
-    uint64_t frames[most];
+    uint64_t frames[XEN_RESERVATION_MAX];
     {
         BatchScope scope;
         for (unsigned i = 0; i < count; i++) {
@@ -30,7 +28,7 @@ extern "C" void xen_arch_give_pages(const uint64_t *pfns, unsigned count)
 
 extern "C" unsigned xen_arch_take_pages(const uint64_t *pfns, unsigned count)
 {
-    uint64_t frames[most]; // ours on the way in, the machine's on the way out
+    uint64_t frames[XEN_RESERVATION_MAX]; // ours on the way in, the machine's on the way out
     for (unsigned i = 0; i < count; i++)
         frames[i] = pfns[i];
     unsigned done = xen_populate(frames, count);

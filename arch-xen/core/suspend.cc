@@ -8,8 +8,6 @@ extern "C" uint64_t init_top_pgt[512];
 
 namespace xen::pv {
 
-void machine_frames_init();
-
 namespace {
 
 constexpr uint64_t p2m_unchanged = 0; // generation: the list is never mapped otherwise

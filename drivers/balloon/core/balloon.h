@@ -14,11 +14,13 @@
 #include <stdint.h>
 #endif
 
+#include <xen/memory.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-enum { BALLOON_BATCH = 64 }; /* pages of a step, at most */
+enum { BALLOON_BATCH = XEN_RESERVATION_MAX }; /* pages of a step, at most */
 
 /* Starts watching the target; balloon_port_kick() follows. 0 or a negative errno. Sleeps. */
 int balloon_core_start(void);

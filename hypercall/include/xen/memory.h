@@ -16,6 +16,7 @@ extern "C" {
 #endif
 
 enum { XEN_MAP_ENTRIES = 32 };
+enum { XEN_RESERVATION_MAX = 64 }; /* frames that a kernel gives or takes at once */
 
 /* Where there is memory below `end`, as the toolstack describes it (XENMEM_memory_map); in bytes. One
  * piece, if it does not. Returns the number of ranges. */
