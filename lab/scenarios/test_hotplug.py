@@ -38,6 +38,19 @@ def test_cycles(world, backend, name):
     disk.remove()
 
 
+@pytest.mark.parametrize("backend, name", CYCLED[:2])
+def test_nobody_opens_a_disk_that_goes(world, backend, name):
+    """Who opens it in time can read it, who comes too late cannot open it; one of the two, always."""
+    guest = guest_with_qemu(world)
+    disk = Disk(guest, name, 8, backend).attach()
+    guest.run(f"(while dd if={disk.device} of=/dev/null bs=4k count=1 iflag=direct; do :; done; "
+              "mv /tmp/dd.running /tmp/dd) 2>/tmp/dd.running >/dev/null &", check=True)
+    disk.detach()
+    guest.run(AWAIT.format("[ -f /tmp/dd ]"), check=True)
+    assert "failed to open" in guest.run("tail -n 1 /tmp/dd; rm /tmp/dd", check=True).out
+    disk.remove()
+
+
 def test_names_beyond_z(world):
     guest = guest_with_qemu(world)
     for name in ("xvdq", "xvdaa"):

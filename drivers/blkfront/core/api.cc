@@ -33,8 +33,6 @@ void blkfront_restored(blkfront *disk, const char *backend, uint16_t backend_dom
     disk->disk.restored(backend, xen::DomId{backend_domain});
 }
 
-void blkfront_users_left(blkfront *disk) { disk->disk.users_left(); }
-
 int blkfront_submit(blkfront *disk, blkfront_request *request)
 {
     xen::blk::Queue &queue = disk->disk.queue(request->queue, request->polled);

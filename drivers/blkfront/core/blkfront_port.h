@@ -3,8 +3,8 @@
  * The contract between the block frontend's core and the kernel around it, beyond <xen/port.h>:
  * what the kernel calls (blkfront_*), and what the core hands up (blkfront_port_*), for one disk.
  *
- * The kernel serialises the control functions (init, backend_changed, work, expire, users_left,
- * restored, detach) of one disk and calls them where it may sleep. All others may be called at any
+ * The kernel serialises the control functions (init, backend_changed, work, expire, restored,
+ * detach) of one disk and calls them where it may sleep. All others may be called at any
  * time, from anywhere, interrupts off as well, from blkfront_init() until the object's memory is
  * freed, which is possible after blkfront_detach().
  */
@@ -145,16 +145,14 @@ void blkfront_init(struct blkfront *disk, void *owner, const char *node, const c
  * that stays connected writes it again, because the disk has changed. */
 void blkfront_backend_changed(struct blkfront *disk, unsigned int state);
 
-/* What blkfront_port_wake() or blkfront_port_wake_later() asked for. */
+/* What blkfront_port_wake() or blkfront_port_wake_later() asked for; and whenever the last user of
+ * the disk has gone (see blkfront_port_bar_users()). */
 void blkfront_work(struct blkfront *disk);
 
 /* A request takes too long. BLKFRONT_ERROR: breaks the device off, as if the backend had broken
  * the protocol; it works again when the backend starts again. BLKFRONT_INTERRUPTED: leaves the
  * backend and connects anew; the requests complete as such. */
 void blkfront_expire(struct blkfront *disk, enum blkfront_result result);
-
-/* The last user has gone (see blkfront_port_in_use()). */
-void blkfront_users_left(struct blkfront *disk);
 
 /* The domain was restored, and has another backend. Connects anew, to the same disk; what was in
  * flight completes as interrupted. */
@@ -216,10 +214,11 @@ void blkfront_port_pause(void *owner, bool drain);
  * sleep. */
 void blkfront_port_failed(void *owner);
 
-/* The backend wants to close for good, or has become a disk with other sectors: is the disk in use
- * (open)? If so, it goes on working in the first case, and blkfront_users_left() is to be called
- * when that ends; in the second one it is refused. May sleep. */
-bool blkfront_port_in_use(void *owner);
+/* The backend wants to close for good, or has become a disk with other sectors. If nobody has the
+ * disk open, nobody can open it from now until ready (which may never come), and it closes, or
+ * changes. False if it is in use: it goes on working in the first case, until blkfront_work() finds
+ * that this has ended; in the second one the other disk is refused. Never sleeps. */
+bool blkfront_port_bar_users(void *owner);
 
 /* What the kernel would like. Asked before each connection. */
 void blkfront_port_wishes(void *owner, struct blkfront_wishes *wishes);

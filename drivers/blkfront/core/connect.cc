@@ -208,7 +208,7 @@ Result<blkfront_geometry> Disk::agree()
 bool Disk::sectors_fit(const blkfront_geometry &geometry)
 {
     if (!geometry_.sector_size || geometry_.sector_size == geometry.sector_size ||
-        !blkfront_port_in_use(device_.owner))
+        blkfront_port_bar_users(device_.owner))
         return true;
     Line line;
     line.text(node_.c_str()).text(": refused, the backend's sector-size changed to ");

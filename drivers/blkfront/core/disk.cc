@@ -92,7 +92,7 @@ void Disk::close(bool backend_answers)
 {
     switch (phase_) {
     case Phase::connected:
-        if (backend_answers && !online() && blkfront_port_in_use(device_.owner)) {
+        if (backend_answers && !online() && !blkfront_port_bar_users(device_.owner)) {
             close_wanted_ = true;
             write_state(node_.c_str(), XenbusState::closing).take();
             return;
@@ -189,6 +189,8 @@ void Disk::work()
         return;
     if (device_.broken.load() && phase_ != Phase::broken)
         break_off();
+    if (close_wanted_ && phase_ == Phase::connected && blkfront_port_bar_users(device_.owner))
+        close(true);
     if (start_wanted_ && !held()) {
         start_wanted_ = false;
         handle(backend_state_);
@@ -209,12 +211,6 @@ void Disk::expire(blkfront_result result)
     }
     log_error(line.text("given up"));
     break_off();
-}
-
-void Disk::users_left()
-{
-    if (close_wanted_ && phase_ == Phase::connected)
-        close(true);
 }
 
 // The rings, ports and grants of before are void, and nobody maps a page any more.

@@ -20,7 +20,6 @@ public:
     void backend_changed(XenbusState backend);
     void work();
     void expire(blkfront_result result);
-    void users_left();
     void restored(const char *backend, DomId backend_domain);
     void detach();
 

@@ -90,7 +90,7 @@ void Disk::heal()
     blkfront_retry_held(disk);
     pump();
     kernel.in_use = false;
-    blkfront_users_left(disk);
+    blkfront_work(disk);
     sim::store::write(backend_dir + "/online", "1");
     for (const char *key : keys)
         sim::store::remove(backend_dir + "/" + key);
@@ -288,7 +288,7 @@ void Disk::control(fuzz::Script &script)
         break;
     case 3:
         kernel.in_use = false;
-        blkfront_users_left(disk);
+        blkfront_work(disk);
         break;
     case 4:
         backend->republish();

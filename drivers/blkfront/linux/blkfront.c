@@ -133,8 +133,6 @@ static void vbd_work(struct work_struct *work)
 	unsigned int noio = enter(vbd);
 
 	blkfront_work(vbd->core);
-	if (!blkfront_port_in_use(vbd))
-		blkfront_users_left(vbd->core);
 	leave(vbd, noio);
 }
 

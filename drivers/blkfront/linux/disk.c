@@ -19,11 +19,18 @@ static void vbd_free_disk(struct gendisk *gd)
 	vbd_free(gd->private_data);
 }
 
+static int vbd_open(struct block_device *bdev, fmode_t mode)
+{
+	struct vbd *vbd = bdev->bd_disk->private_data;
+
+	return atomic_inc_unless_negative(&vbd->users) ? 0 : -ENXIO;
+}
+
 static void vbd_release(struct gendisk *gd, fmode_t mode)
 {
 	struct vbd *vbd = gd->private_data;
 
-	if (!disk_openers(gd))
+	if (atomic_dec_and_test(&vbd->users))
 		blkfront_port_wake(vbd);
 }
 
@@ -38,6 +45,7 @@ static int vbd_ioctl(struct block_device *bdev, fmode_t mode, unsigned int comma
 
 static const struct block_device_operations vbd_fops = {
 	.owner = THIS_MODULE,
+	.open = vbd_open,
 	.release = vbd_release,
 	.ioctl = vbd_ioctl,
 	.compat_ioctl = blkdev_compat_ptr_ioctl,
@@ -190,6 +198,7 @@ void blkfront_port_ready(void *owner, const struct blkfront_geometry *geometry)
 	set_disk_ro(vbd->gd, geometry->read_only);
 	set_capacity_and_notify(vbd->gd, geometry->sectors);
 	vbd_debug_add(vbd);
+	atomic_cmpxchg(&vbd->users, VBD_BARRED, 0);
 	vbd_resume_queue(vbd);
 	if (first) {
 		vbd_start_ageing(vbd);
@@ -225,9 +234,10 @@ void blkfront_port_failed(void *owner)
 	vbd_resume_queue(owner);
 }
 
-bool blkfront_port_in_use(void *owner)
+bool blkfront_port_bar_users(void *owner)
 {
 	struct vbd *vbd = owner;
 
-	return vbd->gd && disk_openers(vbd->gd);
+	/* Who scans it for partitions may wait for the backend for ever: no user yet. */
+	return !vbd->live || atomic_cmpxchg(&vbd->users, 0, VBD_BARRED) <= 0;
 }

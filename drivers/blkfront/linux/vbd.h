@@ -19,6 +19,8 @@ struct vbd_queue {
 	u16 number;
 };
 
+enum { VBD_BARRED = -1 }; /* nobody can open the disk */
+
 struct vbd {
 	struct xenbus_device *xdev;
 	struct blkfront *core;
@@ -34,6 +36,7 @@ struct vbd {
 	unsigned int polled_queues;	/* of the tag set, at its end */
 	struct blkfront_geometry geometry; /* of the last connection */
 	bool live;			/* device_add_disk() succeeded */
+	atomic_t users;			/* who have it open, or VBD_BARRED */
 	bool paused;
 
 	struct work_struct split_work;

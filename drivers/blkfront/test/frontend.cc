@@ -31,6 +31,7 @@ void blkfront_port_ready(void *owner, const blkfront_geometry *geometry)
     Kernel &kernel = kernel_of(owner);
     EXPECT_FALSE(kernel.detached);
     kernel.geometry = *geometry;
+    kernel.barred = false;
     ++kernel.ready;
     if (kernel.on_ready)
         kernel.on_ready();
@@ -52,7 +53,12 @@ void blkfront_port_failed(void *owner)
     ++kernel_of(owner).failed;
 }
 
-bool blkfront_port_in_use(void *owner) { return kernel_of(owner).in_use; }
+bool blkfront_port_bar_users(void *owner)
+{
+    Kernel &kernel = kernel_of(owner);
+    kernel.barred = !kernel.in_use;
+    return kernel.barred;
+}
 
 void blkfront_port_wishes(void *owner, blkfront_wishes *wishes)
 {

@@ -25,6 +25,7 @@ struct Kernel {
     unsigned drained = 0; // pauses with drain
     unsigned failed = 0;
     bool in_use = false;
+    bool barred = false; // nobody can open it
     // All that there can be: what a backend does not offer, it does not get.
     blkfront_wishes wishes{.trusted = true,
                            .persistent_grants = true,

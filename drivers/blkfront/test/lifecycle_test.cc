@@ -53,7 +53,8 @@ TEST_F(Lifecycle, DetachWaitsForTheLastUser)
     blkfront_work(disk); // of no consequence
     EXPECT_EQ(kernel.paused, 0u);
     kernel.in_use = false;
-    blkfront_users_left(disk);
+    blkfront_work(disk);
+    EXPECT_TRUE(kernel.barred);
     pump();
     EXPECT_EQ(backend->frontend_state(), 6u);
     EXPECT_EQ(backend->state(), 6u);
@@ -62,8 +63,9 @@ TEST_F(Lifecycle, DetachWaitsForTheLastUser)
 TEST_F(Lifecycle, UsersLeavingIsNoReasonToClose)
 {
     connect();
-    blkfront_users_left(disk);
+    blkfront_work(disk);
     pump();
+    EXPECT_FALSE(kernel.barred);
     EXPECT_EQ(backend->frontend_state(), 4u);
     EXPECT_EQ(kernel.paused, 0u);
     expect_working();
