@@ -39,7 +39,7 @@ def test_size(world, dom0, vcpus, memory, services):
 def fill_memory(guest):
     """Fills most of what is free with copies of 8 MiB and compares them: each page has a frame."""
     free = int(re.search(r"MemAvailable: +(\d+)", guest.run("cat /proc/meminfo").out).group(1))
-    copies = min(free * 7 // 10, 700 << 10) // (8 << 10) - 1
+    copies = min(free * 7 // 10, 400 << 10) // (8 << 10) - 1
     assert copies > 1
     guest.run("mount -t tmpfs -o size=95% fill /mnt && cd /mnt && head -c 8M /dev/urandom > one && "
               f"for i in $(seq {copies}); do cp one copy$i || exit 1; done && "

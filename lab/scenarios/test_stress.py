@@ -13,7 +13,7 @@ OPTIONS = {"vm": "--vm-bytes 48M", "mmap": "--mmap-bytes 32M", "msync": "--msync
 def test_stress(world, name):
     options = OPTIONS.get(name, "")
     result = world.guest().run(
-        f"cd /root && stress-ng --{name} 2 {options} --verify --timeout 4s --oomable -v",
+        f"cd /root && stress-ng --{name} 2 {options} --verify --timeout 3s --oomable -v",
         timeout=120)
     assert result.rc == 0, result.out[-3000:]
     assert "fail:" not in result.out, result.out[-3000:]
