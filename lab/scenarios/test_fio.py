@@ -69,14 +69,15 @@ def agreements():
 
 
 def job_file(loads, device, seed, polled):
-    """fio's description of loads that follow each other. Linux 6.1 submits a polled request that is larger
-    than the disk takes at once again and again, for ever: 44 KiB is what many are agreed on."""
+    """fio's description of loads that follow each other; requests of up to `polled` bytes may be polled.
+    Linux 6.1 submits one that is larger than the disk takes at once again and again, for ever."""
     lines = ["[global]", f"filename={device}", f"randseed={seed}", "verify=crc32c", "verify_fatal=1",
              "do_verify=1", "exitall_on_error=1", "group_reporting=1", "stonewall=1", "thread=1"]
     for at, load in enumerate(loads):
         size = min(max(1 << 20, load["bs"] * 8), (MIB << 20) // 4)
         lines += [f"[load{at}]", *(f"{key}={load[key]}" for key in ("rw", "bs", "iodepth", "numjobs")),
-                  *HOW[load["how"]].replace("hipri=1", f"hipri={int(polled)}").split(), f"size={size}", f"offset_increment={size}"]
+                  *HOW[load["how"]].replace("hipri=1", f"hipri={int(load['bs'] <= polled)}").split(),
+                  f"size={size}", f"offset_increment={size}"]
     return "\n".join(lines) + "\n"
 
 
@@ -86,7 +87,8 @@ def test_fio_verifies(world, dom0, seed, agreed, loads):
     with parameters(dom0, "xen_blkback", BACK[agreed["backend"]]), \
             parameters(guest, "xen_blkfront", FRONT[agreed["front"]]):
         disk = Disk(guest, NAME, MIB, **DISK[agreed["disk"]]).attach()
-        text = job_file(loads, disk.device, seed, polls(agreed))
+        most = int(guest.run(f"cat /sys/block/{NAME}/queue/max_sectors_kb", check=True).out) << 10
+        text = job_file(loads, disk.device, seed, most if polls(agreed) else 0)
         guest.run(f"cat > /tmp/loads <<'EOF'\n{text}EOF", check=True)
         result = guest.run("fio --output-format=terse /tmp/loads", timeout=500 if SOAK else 200)
         assert result.rc == 0, f"{text}\n{result.out[-3000:]}"
