@@ -109,7 +109,9 @@ static void __init add_room(void)
 
 static int __init start_balloon(void)
 {
+	if (!xenbus_store_ready) /* nobody to ask for it; or this is no Xen guest at all */
+		return 0;
 	add_room();
-	return xenbus_store_ready ? balloon_core_start() : 0;
+	return balloon_core_start();
 }
 late_initcall(start_balloon);
