@@ -117,10 +117,14 @@ void abort(Transaction t)
     (void)end(t, "F");
 }
 
-Result<uint32_t> forward(uint32_t type, Transaction t, const char *payload, uint32_t length,
-                         char *reply, bool &refused)
+Result<uint32_t> forward(uint32_t type, Transaction t, uint32_t &life, const char *payload,
+                         uint32_t length, char *reply, bool &refused)
 {
     Request request(static_cast<Message>(type), t);
+    // It has the lock by now: the domain is not restored before the answer is there.
+    if (t.value != 0 && life != domain_lives())
+        return Error::again;
+    life = domain_lives();
     const Reply answer = TRY(request.add(payload, length).run_any());
     __builtin_memcpy(reply, answer.data, answer.length);
     refused = client.refused;

@@ -120,8 +120,9 @@ std::vector<std::string> list(const std::string &path);
 // changed(path) runs in step(), first for the registration itself. Returns an id.
 unsigned watch(const std::string &path, std::function<void(const std::string &)> changed);
 void unwatch(unsigned id);
-unsigned guest_watches(); // registered by the guest
-unsigned requests();      // made by the guest since boot()
+unsigned guest_watches();      // registered by the guest
+unsigned guest_transactions(); // begun by it and not ended
+unsigned requests();           // made by the guest since boot()
 
 // Asked about each request of the guest's and its first word, mostly a path. What it returns is the
 // error ("EQUOTA", "EACCES") with which the request fails without effect; null: it goes on.

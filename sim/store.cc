@@ -246,6 +246,7 @@ bool step_store()
 void forget_guest()
 {
     transactions.clear();
+    next_transaction = 1;
     guest_watch_list.clear();
 }
 
@@ -331,6 +332,7 @@ unsigned watch(const std::string &path, std::function<void(const std::string &)>
 }
 
 void unwatch(unsigned id) { host_watches.erase(id); }
+unsigned guest_transactions() { return static_cast<unsigned>(transactions.size()); }
 unsigned guest_watches() { return static_cast<unsigned>(guest_watch_list.size()); }
 void fail_commits(unsigned count) { commits_to_fail = count; }
 void refuse(Judge judge) { refusing = std::move(judge); }

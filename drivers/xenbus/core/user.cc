@@ -44,7 +44,8 @@ enum : uint32_t {
 };
 
 constexpr uint32_t message_max = sizeof(Header) + xenstore_payload_max;
-constexpr unsigned transactions_max = 16;
+// Of all programs together: xenstored allows a domain 10 and 128, and the kernel needs some.
+constexpr unsigned transactions_max = 6;
 constexpr unsigned watches_max = 64;
 constexpr uint32_t token_max = 128;
 constexpr uint32_t out_size = 16384; // a power of two: three replies, at least
@@ -80,8 +81,20 @@ static_assert(sizeof(UserWatch) <= page_size);
 
 struct OpenTransaction {
     uint32_t id;   // 0: none
-    uint32_t life; // of the domain
+    uint32_t life; // of the domain, in which it was begun
 };
+
+constinit Atomic<uint32_t> all_transactions, all_watches;
+
+bool take_share(Atomic<uint32_t> &count, uint32_t most)
+{
+    if (count.add(1) <= most)
+        return true;
+    count.add(UINT32_MAX); // one less
+    return false;
+}
+
+void give_share(Atomic<uint32_t> &count) { count.add(UINT32_MAX); }
 
 } // namespace
 
@@ -93,7 +106,6 @@ struct xenbus_user {
     uint32_t in_length;
     char reply[xenstore_payload_max];
     OpenTransaction transactions[transactions_max];
-    unsigned watch_count;
 
     // what is to be read
     SpinLock lock;
@@ -182,12 +194,17 @@ OpenTransaction *find_transaction(xenbus_user &user, uint32_t id)
 }
 
 // An error: xenstored does not answer.
-Status pass_on(xenbus_user &user, const Header &request, const char *payload)
+Status pass_on(xenbus_user &user, const Header &request, const char *payload, uint32_t &life)
 {
     bool refused = false;
-    const uint32_t length = TRY(xenstore::forward(request.type, Transaction{request.transaction},
-                                                  payload, request.length, user.reply, refused));
-    reply(user, request, refused ? error : request.type, user.reply, length);
+    const auto length = xenstore::forward(request.type, Transaction{request.transaction}, life,
+                                          payload, request.length, user.reply, refused);
+    if (length.ok())
+        reply(user, request, refused ? error : request.type, user.reply, length.value());
+    else if (length.error() == Error::again)
+        refuse(user, request, "EAGAIN"); // libxenstore begins a new one
+    else
+        return length.error();
     return {};
 }
 
@@ -203,30 +220,33 @@ uint32_t parse(const char *text, uint32_t length)
 Status begin(xenbus_user &user, const Header &request, const char *payload)
 {
     OpenTransaction *open = find_transaction(user, 0);
-    if (open == nullptr) {
+    if (open == nullptr || !take_share(all_transactions, transactions_max)) {
         refuse(user, request, "EQUOTA");
         return {};
     }
     bool refused = false;
-    const uint32_t life = domain_lives();
-    const uint32_t length =
-        TRY(xenstore::forward(request.type, {}, payload, request.length, user.reply, refused));
-    if (!refused)
-        *open = {parse(user.reply, length), life};
-    reply(user, request, refused ? error : request.type, user.reply, length);
+    const auto length = xenstore::forward(request.type, {}, open->life, payload, request.length,
+                                          user.reply, refused);
+    if (length.ok() && !refused)
+        open->id = parse(user.reply, length.value());
+    if (open->id == 0)
+        give_share(all_transactions);
+    TRY(length);
+    reply(user, request, refused ? error : request.type, user.reply, length.value());
     return {};
 }
 
-// In a restored domain it is no more, and its number may be another's.
-bool is_lost(const OpenTransaction &open) { return open.life != domain_lives(); }
-
+// Whatever the answer is, there is none any more. xenstored keeps one whose end makes no sense to
+// it.
 Status end(xenbus_user &user, const Header &request, const char *payload, OpenTransaction &open)
 {
-    const bool lost = is_lost(open);
+    if (request.length != 2 || (payload[0] != 'T' && payload[0] != 'F') || payload[1] != 0) {
+        refuse(user, request, "EINVAL");
+        return {};
+    }
+    TRY(pass_on(user, request, payload, open.life));
     open.id = 0;
-    if (!lost)
-        return pass_on(user, request, payload);
-    refuse(user, request, "EAGAIN");
+    give_share(all_transactions);
     return {};
 }
 
@@ -268,9 +288,13 @@ void start_watch(xenbus_user &user, const Header &request, const char *path, con
 {
     if (*find_watch(user, path, token) != nullptr)
         return refuse(user, request, "EEXIST");
-    void *memory = user.watch_count < watches_max ? xen_port_page_alloc() : nullptr;
-    if (memory == nullptr)
+    if (!take_share(all_watches, watches_max))
         return refuse(user, request, "EQUOTA");
+    void *memory = xen_port_page_alloc();
+    if (memory == nullptr) {
+        give_share(all_watches);
+        return refuse(user, request, "ENOMEM");
+    }
     auto *started = new (memory) UserWatch{};
     started->user = &user;
     started->watch.path = join_path(path, "").take();
@@ -280,9 +304,9 @@ void start_watch(xenbus_user &user, const Header &request, const char *path, con
     __builtin_memcpy(started->token.data, token, started->token.length);
     if (const Status status = xenstore::watch(started->watch); !status.ok()) {
         xen_port_page_free(memory);
+        give_share(all_watches);
         return refuse(user, request, status.error());
     }
-    user.watch_count++;
     {
         LockGuard guard(user.lock);
         started->next = user.watches;
@@ -299,7 +323,7 @@ void stop_watch(xenbus_user &user, UserWatch **link)
         LockGuard guard(user.lock);
         *link = watch->next;
     }
-    user.watch_count--;
+    give_share(all_watches);
     xen_port_page_free(watch);
 }
 
@@ -315,12 +339,10 @@ Status carry_out(xenbus_user &user, const Header &request, const char *payload)
     }
     if (request.type == transaction_end && open != nullptr)
         return end(user, request, payload, *open);
-    if (open != nullptr && is_lost(*open)) {
-        refuse(user, request, "EAGAIN");
-        return {};
+    if (is_forwarded(request.type)) {
+        uint32_t unused = 0;
+        return pass_on(user, request, payload, open != nullptr ? open->life : unused);
     }
-    if (is_forwarded(request.type))
-        return pass_on(user, request, payload);
     if (open != nullptr || request.type == transaction_end) {
         refuse(user, request, "EINVAL");
         return {};
@@ -429,10 +451,15 @@ void xenbus_user_close(xenbus_user *user)
 {
     while (user->watches != nullptr)
         stop_watch(*user, &user->watches);
-    bool refused;
-    for (const auto &open : user->transactions) {
-        if (open.id != 0 && !is_lost(open))
-            (void)xenstore::forward(transaction_end, Transaction{open.id}, "F", 2, user->reply,
-                                    refused);
+    // If one is not answered, xenstored has more to do than to undo this.
+    bool refused, silent = false;
+    for (auto &open : user->transactions) {
+        if (open.id == 0)
+            continue;
+        give_share(all_transactions);
+        if (!silent)
+            silent = xenstore::forward(transaction_end, Transaction{open.id}, open.life, "F", 2,
+                                       user->reply, refused)
+                         .error() == Error::timed_out;
     }
 }

@@ -185,7 +185,7 @@ TEST_F(User, TransactionsAreOnesOwn)
     EXPECT_EQ(program.ask(transaction_end, "T" + nul, id).type, uint32_t{transaction_end});
     EXPECT_EQ(sim::store::read("/there"), "mine");
     EXPECT_REFUSED(program.ask(transaction_end, "T" + nul, id), "ENOENT");
-    for (unsigned i = 0; i < 16; ++i)
+    for (unsigned i = 0; i < 6; ++i)
         EXPECT_NE(program.begin(), 0u);
     EXPECT_REFUSED(program.ask(transaction_start, nul), "EQUOTA");
 }
@@ -209,6 +209,80 @@ TEST_F(User, TransactionsOfARestoredDomainHaveToBeRepeated)
     EXPECT_REFUSED(program.ask(transaction_end, "F" + nul, unused), "EAGAIN");
     EXPECT_TRUE(xen::xenstore::commit(kernels.value()).ok());
     EXPECT_NE(program.begin(), 0u);
+}
+
+// A program slept on the lock all the time. The kernel's transaction has the number of the
+// program's.
+TEST_F(User, RequestsThatWaitWhileTheDomainIsRestored)
+{
+    for (const uint32_t type : {uint32_t{write}, uint32_t{transaction_end}}) {
+        Program program;
+        const uint32_t id = program.begin();
+        xen::Transaction kernels{};
+        sim::before_request([&] {
+            sim::restore();
+            while ((kernels = xen::xenstore::begin().take()).value != id)
+                xen::xenstore::abort(kernels);
+        });
+        const std::string payload = type == write ? "/there" + nul + "stale" : "T" + nul;
+        EXPECT_REFUSED(program.ask(type, payload, id), "EAGAIN");
+        EXPECT_TRUE(xen::xenstore::commit(kernels).ok());
+        EXPECT_EQ(sim::store::read("/there"), "yes");
+    }
+    {
+        Program program;
+        sim::before_request([] { sim::restore(); });
+        const uint32_t id = program.begin();
+        EXPECT_EQ(program.ask(write, "/there" + nul + "new", id).type, uint32_t{write});
+        EXPECT_EQ(program.ask(transaction_end, "T" + nul, id).type, uint32_t{transaction_end});
+        EXPECT_EQ(sim::store::read("/there"), "new");
+        sim::before_request([] { sim::restore(); });
+        EXPECT_NE(program.begin(), 0u);
+        EXPECT_EQ(sim::store::guest_transactions(), 1u);
+    }
+    EXPECT_EQ(sim::store::guest_transactions(), 0u);
+}
+
+// xenstored keeps a transaction whose end it does not understand, or did not hear of.
+TEST_F(User, TransactionsWhoseEndFailsAreEndedWithTheProgram)
+{
+    {
+        Program program;
+        const uint32_t id = program.begin();
+        for (const std::string &payload : {std::string(), nul, std::string("T"), "X" + nul,
+                                           "TT" + nul, "T" + nul + "T" + nul, "t" + nul})
+            EXPECT_REFUSED(program.ask(transaction_end, payload, id), "EINVAL");
+        EXPECT_EQ(sim::store::guest_transactions(), 1u);
+        EXPECT_EQ(program.ask(read, "/there" + nul, id).text, "yes");
+        sim::store::answer(false);
+        EXPECT_EQ(program.put(bytes(transaction_end, "T" + nul, id)), -EIO);
+        sim::store::answer(true);
+    }
+    EXPECT_EQ(sim::store::guest_transactions(), 0u);
+}
+
+// However many they are, the kernel has enough left of what xenstored allows the domain.
+TEST_F(User, ProgramsTogetherHaveAShare)
+{
+    {
+        Program programs[7];
+        for (unsigned i = 0; i < 6; ++i)
+            EXPECT_NE(programs[i].begin(), 0u);
+        EXPECT_REFUSED(programs[6].ask(transaction_start, nul), "EQUOTA");
+        EXPECT_EQ(programs[0].ask(transaction_end, "F" + nul, 1).type, uint32_t{transaction_end});
+        EXPECT_NE(programs[6].begin(), 0u);
+        for (unsigned i = 0; i < 64; ++i)
+            EXPECT_EQ(programs[i % 2].ask(watch, "w" + std::to_string(i) + nul + "t" + nul).type,
+                      uint32_t{watch});
+        sim::run();
+        programs[0].take();
+        EXPECT_REFUSED(programs[2].ask(watch, "w64" + nul + "t" + nul), "EQUOTA");
+        EXPECT_EQ(programs[0].ask(unwatch, "w0" + nul + "t" + nul).type, uint32_t{unwatch});
+        EXPECT_EQ(programs[2].ask(watch, "w64" + nul + "t" + nul).type, uint32_t{watch});
+    }
+    Program program;
+    for (unsigned i = 0; i < 6; ++i)
+        EXPECT_NE(program.begin(), 0u);
 }
 
 TEST_F(User, OnlyWhatConcernsAProgramIsForwarded)
@@ -277,15 +351,6 @@ TEST_F(User, SilenceOfXenstoredsIsAnError)
     EXPECT_EQ(program.put(bytes(read, "/there" + nul)), -EIO);
     sim::store::answer(true);
     EXPECT_EQ(program.ask(read, "/there" + nul).text, "yes");
-}
-
-TEST_F(User, QuotasAreTold)
-{
-    Program program;
-    for (unsigned i = 0; i < 64; ++i)
-        EXPECT_EQ(program.ask(watch, "w" + std::to_string(i) + nul + "t" + nul).type,
-                  uint32_t{watch});
-    EXPECT_REFUSED(program.ask(watch, "w64" + nul + "t" + nul), "EQUOTA");
 }
 
 } // namespace

@@ -88,9 +88,11 @@ void unwatch(Watch &watch);
 
 // Any request, for somebody else: the type and the payload are as they were given. Returns the
 // length of the answer in `reply`, which has room for xenstore_payload_max; `refused`: of an
-// error's name. timed_out or protocol: there is none.
-Result<uint32_t> forward(uint32_t type, Transaction t, const char *payload, uint32_t length,
-                         char *reply, bool &refused);
+// error's name. `life` is the domain's when the transaction was begun, and becomes that of this
+// request; again: it was restored since, and the number may be another transaction's. timed_out or
+// protocol: no answer.
+Result<uint32_t> forward(uint32_t type, Transaction t, uint32_t &life, const char *payload,
+                         uint32_t length, char *reply, bool &refused);
 
 // Typed helpers: the whole string is parsed strictly; anything else is `invalid`.
 Result<uint64_t> read_number(Transaction t, const char *directory, const char *key);
