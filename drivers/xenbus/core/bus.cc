@@ -41,7 +41,8 @@ struct xenbus_core_device {
     Atomic<uint32_t> gone; // the scan: the directory is not there any more
     Atomic<uint32_t> life = starting;
     Atomic<uint32_t> ready;
-    Atomic<uint32_t> rewritten; // the backend's state, since it was delivered; perhaps as it was
+    Atomic<uint32_t> rewritten;  // the backend's state, since it was delivered; perhaps as it was
+    Atomic<uint32_t> unrestored; // its backend in a restored domain is not known yet
     unsigned delivered = nothing_delivered; // under the kernel's lock
     // the scan's
     bool seen = false;
@@ -276,8 +277,9 @@ void visit(const char *type, const char *name)
     } else if (!device) {
         add(type, id, backend.value());
     } else {
-        device->seen = backend.value().domain == device->backend.domain &&
-                       text_equal(backend.value().path, device->backend.path);
+        device->seen = device->unrestored.load() != 0 ||
+                       (backend.value().domain == device->backend.domain &&
+                        text_equal(backend.value().path, device->backend.path));
     }
 }
 
@@ -319,7 +321,8 @@ void end(Device &device)
     xenbus_port_kick_scan(); // reaps it, and finds a successor that is there already
 }
 
-// A device whose new backend cannot be found out is ended; the scan adds it anew, if it is there.
+// Finds the backend that a device has in a restored domain. With no answer it is tried again; one
+// that says that there is none ends the device.
 Status restore(Device &device)
 {
     device.backend = TRY(read_backend(device.nodename));
@@ -327,8 +330,24 @@ Status restore(Device &device)
     device.state_watch.path = TRY(join_path(device.backend.path, "state"));
     TRY(xenstore::watch(device.state_watch));
     xenbus_core_bound(&device);
+    device.unrestored.store(0);
     xenbus_port_restored(&device, device.backend.path, device.backend.domain);
     return {};
+}
+
+// False: nothing else is to be done with the device now.
+bool is_restored(Device &device)
+{
+    if (device.unrestored.load() == 0)
+        return true;
+    const Status status = restore(device);
+    if (status.ok())
+        return true;
+    if (is_answer(status.error()))
+        device.gone.store(1);
+    else
+        xenbus_port_kick_later(&device);
+    return false;
 }
 
 } // namespace
@@ -369,9 +388,9 @@ extern "C" void xenbus_core_restore_bus()
     for (Device *device = devices; device; device = device->next) {
         if (device->life.load() != live || device->gone.load())
             continue;
-        if (!restore(*device).ok())
-            device->gone.store(1);
-        xenbus_port_kick(device);
+        device->unrestored.store(1);
+        if (is_restored(*device) || device->gone.load())
+            xenbus_port_kick(device);
     }
     xenbus_port_kick_scan();
 }
@@ -379,6 +398,11 @@ extern "C" void xenbus_core_restore_bus()
 extern "C" void xenbus_core_step(xenbus_core_device *device)
 {
     if (device->life.load() != live)
+        return;
+    xenbus_port_lock(device);
+    const bool restored = device->gone.load() || is_restored(*device);
+    xenbus_port_unlock(device);
+    if (!restored && !device->gone.load())
         return;
     const Result<XenbusState> state = read_backend_state(*device);
     const Result<bool> finished = is_finished(*device, state);

@@ -9,6 +9,7 @@
 #include <linux/init.h>
 #include <linux/jiffies.h>
 #include <linux/rwsem.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/workqueue.h>
 #include <asm/xen/arch.h>
@@ -24,6 +25,7 @@ struct node {
 
 static struct workqueue_struct *bus_work;
 static DECLARE_RWSEM(running); /* held for writing while the domain is suspended */
+static bool suspended;	/* changed while it is held so */
 
 static struct node *to_node(struct device *dev)
 {
@@ -281,12 +283,14 @@ static int resume_device(struct device *dev, void *unused)
 void xenbus_suspend_devices(void)
 {
 	down_write(&running);
+	suspended = true;
 	bus_for_each_dev(&xen_bus, NULL, NULL, suspend_device);
 }
 
 void xenbus_resume_devices(void)
 {
 	bus_for_each_dev(&xen_bus, NULL, NULL, resume_device);
+	suspended = false;
 	up_write(&running);
 }
 
@@ -294,11 +298,21 @@ void xenbus_port_restored(struct xenbus_core_device *device, const char *otheren
 			  uint16_t otherend_id)
 {
 	struct xenbus_device *xdev = &core_to_node(device)->xdev;
+	struct xenbus_driver *driver = xdev->dev.driver ? to_driver(xdev->dev.driver) : NULL;
+	bool late = !suspended;
+	unsigned int noio;
 
 	strscpy(xdev->otherend, otherend, sizeof(xdev->otherend));
 	xdev->otherend_id = otherend_id;
-	if (xdev->dev.driver && to_driver(xdev->dev.driver)->restored)
-		to_driver(xdev->dev.driver)->restored(xdev);
+	if (!driver || !driver->restored)
+		return;
+	if (late && driver->suspend)
+		driver->suspend(xdev);
+	noio = memalloc_noio_save(); /* memory must not wait for this very disk */
+	driver->restored(xdev);
+	memalloc_noio_restore(noio);
+	if (late && driver->resume)
+		driver->resume(xdev);
 }
 
 /* ---- boot ---- */
