@@ -5,6 +5,7 @@
  */
 #define pr_fmt(fmt) "xen: " fmt
 
+#include <linux/device.h>
 #include <linux/kernel.h>
 #include <linux/printk.h>
 #include <linux/sched/mm.h>
@@ -45,6 +46,8 @@ void xenbus_suspend(void)
 {
 	int rc;
 
+	/* A vCPU that goes down waits for the disks' requests, which may wait for a device's step. */
+	lock_device_hotplug();
 	xenbus_suspend_devices();
 	rc = xenbus_core_suspend_store();
 	if (!rc) {
@@ -55,6 +58,7 @@ void xenbus_suspend(void)
 			xenbus_core_resume_store();
 	}
 	xenbus_resume_devices();
+	unlock_device_hotplug();
 	if (rc < 0)
 		pr_err("not suspended: error %d\n", rc);
 	else
