@@ -51,13 +51,21 @@ void retire_watch(Watch &watch)
     }
 }
 
-// The newest watch older than `token` that `wanted` asks for.
-Watch *find_watch(bool Watch::*wanted, uint32_t token)
+// The newest watch older than `token` that fired.
+Watch *find_pending(uint32_t token)
 {
     Watch *watch = client.watches;
-    while (watch != nullptr && !(watch->token_ < token && watch->*wanted))
+    while (watch != nullptr && !(watch->token_ < token && watch->pending_))
         watch = watch->next_;
     return watch;
+}
+
+Watch *oldest_stale()
+{
+    Watch *oldest = nullptr;
+    for (Watch *watch = client.watches; watch != nullptr; watch = watch->next_)
+        oldest = watch->stale_ ? watch : oldest;
+    return oldest;
 }
 
 Watch *find_token(uint32_t token)
@@ -149,7 +157,7 @@ void renew_watches()
         Watch copy;
         {
             LockGuard guard(client.lock);
-            Watch *watch = find_watch(&Watch::stale_, UINT32_MAX);
+            Watch *watch = oldest_stale(); // the kernel's, before those of programs
             if (watch == nullptr)
                 return;
             watch->stale_ = false;
@@ -186,7 +194,7 @@ bool run_watches()
         Watch *watch;
         {
             LockGuard guard(client.lock);
-            watch = find_watch(&Watch::pending_, last);
+            watch = find_pending(last);
             if (watch == nullptr)
                 return any;
             watch->pending_ = false;

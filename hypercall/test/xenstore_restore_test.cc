@@ -35,6 +35,30 @@ protected:
     Recorder watch_{"/a"};
 };
 
+// The kernel's own come first, when the other host allows fewer.
+TEST_F(Restore, OldestWatchesAreRegisteredFirst)
+{
+    Recorder later("/b"), last("/c");
+    ASSERT_TRUE(xs::watch(later.watch).ok() && xs::watch(last.watch).ok());
+    sim::restore();
+    unsigned watches = 0;
+    store::refuse([&](xs::Message request, const std::string &) {
+        return request == xs::Message::watch && ++watches > 2 ? "EQUOTA" : nullptr;
+    });
+    sim::run();
+    store::refuse({});
+    const size_t fired[] = {watch_.seen.size(), later.seen.size(), last.seen.size()};
+    for (const char *path : {"/a", "/b", "/c"})
+        store::write(path, "2");
+    sim::run();
+    EXPECT_EQ(watch_.seen.size(), fired[0] + 1);
+    EXPECT_EQ(later.seen.size(), fired[1] + 1);
+    EXPECT_EQ(last.seen.size(), fired[2]);
+    EXPECT_EQ(sim::complaints().size(), 1u); // lost
+    xs::unwatch(later.watch);
+    xs::unwatch(last.watch);
+}
+
 TEST_F(Restore, WatchesAreRegisteredAgainAndFire)
 {
     sim::restore();
