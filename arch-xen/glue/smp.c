@@ -237,9 +237,7 @@ asmlinkage void xen_secondary_restart(unsigned long stack_top);
 
 static int disable_cpu(void)
 {
-	if (!smp_processor_id())
-		return -EBUSY; /* the domain is suspended from here */
-	cpu_disable_common();
+	cpu_disable_common(); /* of the first one Linux lets go of by no means */
 	return 0;
 }
 
