@@ -64,9 +64,10 @@ void translation_init(abi::StartInfo *start_info)
     uint64_t start[XEN_MAP_ENTRIES], size[XEN_MAP_ENTRIES];
     const unsigned ranges = xen_memory_map(
         (maximum < 8 * guest.pages ? maximum : 8 * guest.pages) << page_shift, start, size);
-    if (ranges > 0 && !(start_info->flags & abi::sif_initdomain)) {
-        const uint64_t end = (start[ranges - 1] + size[ranges - 1]) >> page_shift;
-        guest.most_pages = end > guest.pages ? end : guest.pages;
+    for (unsigned i = 0; i < ranges && !(start_info->flags & abi::sif_initdomain); i++) {
+        const uint64_t end = (start[i] + size[i]) >> page_shift;
+        if (start[i] >> page_shift < guest.pages && end > guest.pages)
+            guest.most_pages = end; // further ones follow a hole
     }
 
     machine_frames_init();

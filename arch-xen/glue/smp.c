@@ -294,6 +294,7 @@ static void __init count_vcpus(unsigned int early)
 
 void __init xen_smp_init(void)
 {
+	BUILD_BUG_ON(NR_CPUS > XEN_MAX_VCPUS);
 	smp_ops = xen_smp_ops;
 	x86_init.mpparse.find_smp_config = x86_init_noop;
 	x86_init.mpparse.get_smp_config = count_vcpus;

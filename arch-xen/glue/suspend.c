@@ -45,8 +45,7 @@ static void resume_tick(void *unused)
 
 int xen_arch_suspend(void)
 {
-	int rc = IS_ENABLED(CONFIG_PREEMPTION) ? -EOPNOTSUPP :
-						 stop_machine(suspend, NULL, cpumask_of(0));
+	int rc = stop_machine(suspend, NULL, cpumask_of(0));
 
 	if (rc == 0) {
 		on_each_cpu(resume_tick, NULL, 1);

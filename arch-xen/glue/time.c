@@ -135,7 +135,6 @@ void xen_time_restored(void)
 		if (device->irq <= 0)
 			continue;
 		xen_irq_rebind(device->irq, xen_bind_virq(VIRQ_TIMER, cpu), cpu);
-		xen_timer_stop(cpu);
 	}
 }
 
