@@ -107,7 +107,7 @@ void EventChannel::close()
 {
     if (!open())
         return;
-    if (life_ == lives.load()) { // or it is somebody else's by now
+    if (is_ours()) { // or it is somebody else's by now
         xen_port_event_unbind(port_.value);
         close_port(port_);
     }

@@ -42,6 +42,7 @@ EXPORT_CXX(_ZN3xen11TextBuilder6numberEm);
 EXPORT_CXX(_ZN3xen11TextBuilder4textEPKcm);
 EXPORT_CXX(_ZN3xen11TextBuilder9untrustedEPKcm);
 EXPORT_CXX(_ZN3xen11free_grantsEv);
+EXPORT_CXX(_ZN3xen12domain_livesEv);
 EXPORT_CXX(_ZN3xen9join_pathEPKcS1_);
 EXPORT_CXX(_ZN3xen9log_errorERKNS_11TextBuilderE);
 EXPORT_CXX(_ZN3xen8log_infoERKNS_11TextBuilderE);

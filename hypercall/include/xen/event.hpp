@@ -59,13 +59,19 @@ public:
     // Takes over a port that somebody else made. May sleep.
     Status adopt(EventPort port, Handler handler, void *context);
 
-    void notify() const { xen::notify(port_); }
+    // Nothing, if the domain was restored: the number may be somebody else's. So is done() then.
+    void notify() const
+    {
+        if (is_ours())
+            xen::notify(port_);
+    }
 
     // See EventThrottle.
     void arrived() { throttle_.arrived(); }
     void done(uint32_t progress, uint64_t pause_ns = 0)
     {
-        throttle_.done(port_, progress, pause_ns);
+        if (is_ours())
+            throttle_.done(port_, progress, pause_ns);
     }
 
     // Stops delivery, then closes the port. Idempotent. May sleep; never called by the handler.
@@ -75,6 +81,8 @@ public:
     EventPort port() const { return port_; }
 
 private:
+    bool is_ours() const { return life_ == domain_lives(); }
+
     EventPort port_{};  // port 0 is never valid
     uint32_t life_ = 0; // of the domain, that the port belongs to
     EventThrottle throttle_;
