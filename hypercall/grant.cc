@@ -4,6 +4,7 @@
 // grant_table_init().
 #include <xen/grant.hpp>
 
+#include <xen/event.hpp>
 #include <xen/format.hpp>
 #include <xen/hypercall.hpp>
 #include <xen/lock.hpp>
@@ -238,6 +239,7 @@ Status GrantPool::reserve(unsigned count)
         push(mine, pop(table.free));
     head_ = mine.head;
     available_ = mine.count;
+    life_ = domain_lives();
     return {};
 }
 
@@ -254,7 +256,7 @@ Result<GrantRef> GrantPool::give(DomId peer, uint64_t frame, GrantAccess access)
     if (head_ == 0)
         return Error::no_space;
     const uint32_t ref = head_;
-    TRY(permit(ref, peer, frame, access));
+    TRY(permit(ref, life_ == domain_lives() ? peer : domid_nobody, frame, access));
     head_ = shadow(ref).next;
     --available_;
     return GrantRef{ref};

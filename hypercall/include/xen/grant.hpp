@@ -58,7 +58,9 @@ public:
     Status reserve(unsigned count);
     // Gives all unused references back.
     void release();
-    // Grants a frame with a reserved reference; an empty pool is no_space. Never sleeps.
+    // Grants a frame with a reserved reference; an empty pool is no_space. Never sleeps. If the
+    // domain was restored since the last reserve(), nobody gets it: the peer's number is of the
+    // time before.
     Result<GrantRef> give(DomId peer, uint64_t frame, GrantAccess access);
     // Revokes and puts the reference back. busy: the peer holds the page; nothing changed.
     Status end(GrantRef ref);
@@ -71,6 +73,7 @@ public:
 private:
     uint32_t head_ = 0; // list threaded through the table's free list
     unsigned available_ = 0;
+    uint32_t life_ = 0; // of the domain, in which the references were reserved
 };
 
 // Tries to revoke everything in quarantine; returns how many grants remain there. May sleep. The

@@ -30,6 +30,7 @@ using EventPort = Number<struct EventPortTag, uint32_t>;
 using DomId = Number<struct DomIdTag, uint16_t>;
 
 constexpr DomId domid_self{0x7ff0};
+constexpr DomId domid_nobody{0x7ff4}; // Xen's DOMID_INVALID
 constexpr size_t page_size = 4096;
 constexpr unsigned page_shift = 12;
 
