@@ -143,13 +143,15 @@ Status watch(Watch &watch, const char *directory, const char *key,
     return xenstore::watch(watch);
 }
 
-void unwatch(Watch &watch)
+Error unwatch(Watch &watch)
 {
     // First out of the list: a renewal that comes later finds it missing, see renew_watches().
     retire_watch(watch);
     // If it fails, xenstored has forgotten the watch or its events find no watch any more.
-    (void)send_watch(watch, Message::unwatch);
+    return send_watch(watch, Message::unwatch).error();
 }
+
+void forget(Watch &watch) { retire_watch(watch); }
 
 void renew_watches()
 {

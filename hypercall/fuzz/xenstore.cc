@@ -90,7 +90,8 @@ private:
         xen::Watch &watch = watches_[which];
         if (watching_[which]) {
             watching_[which] = false;
-            return xs::unwatch(watch);
+            xs::unwatch(watch);
+            return;
         }
         watch.path = xen::join_path("/w", std::to_string(which).c_str()).take();
         watch.context = &fired_[which];

@@ -47,8 +47,8 @@ constexpr uint32_t message_max = sizeof(Header) + xenstore_payload_max;
 // Of all programs together: xenstored allows a domain 10 and 128, and the kernel needs some.
 constexpr unsigned transactions_max = 6;
 constexpr unsigned watches_max = 64;
-constexpr uint32_t token_max = 128;
-constexpr uint32_t out_size = 16384; // a power of two: three replies, at least
+constexpr uint32_t token_max = xenstore_path_max; // tools take the path for it
+constexpr uint32_t out_size = 16384;              // a power of two: three replies, at least
 
 // What xenstored's reset_watches would do, or control, is none of a program's business.
 bool is_forwarded(uint32_t type)
@@ -315,10 +315,14 @@ void start_watch(xenbus_user &user, const Header &request, const char *path, con
     reply_text(user, request, watch, "OK");
 }
 
-void stop_watch(xenbus_user &user, UserWatch **link)
+// `silent`: xenstored does not answer, and is not told; or that is found out here.
+void stop_watch(xenbus_user &user, UserWatch **link, bool &silent)
 {
     UserWatch *watch = *link;
-    xenstore::unwatch(watch->watch);
+    if (silent)
+        xenstore::forget(watch->watch);
+    else
+        silent = xenstore::unwatch(watch->watch) == Error::timed_out;
     {
         LockGuard guard(user.lock);
         *link = watch->next;
@@ -354,12 +358,13 @@ Status carry_out(xenbus_user &user, const Header &request, const char *payload)
         return {};
     }
     const char *path, *token;
+    bool silent = false;
     if (!take_strings(payload, request.length, path, token)) {
         refuse(user, request, "EINVAL");
     } else if (request.type == watch) {
         start_watch(user, request, path, token);
     } else if (UserWatch **link = find_watch(user, path, token); *link != nullptr) {
-        stop_watch(user, link);
+        stop_watch(user, link, silent);
         reply_text(user, request, unwatch, "OK");
     } else {
         refuse(user, request, "ENOENT");
@@ -406,16 +411,14 @@ xenbus_user *xenbus_user_open(void *memory, void *context)
 long xenbus_user_write(xenbus_user *user, const char *data, size_t length)
 {
     size_t taken = 0;
+    size_t done = 0; // of it, what was carried out: not to be repeated if the next one fails
     while (taken < length) {
-        {
-            LockGuard guard(user->lock);
-            if (room(*user) < message_max)
-                return taken != 0 ? static_cast<long>(taken) : to_errno(Error::again);
-        }
+        if (!xenbus_user_writable(user))
+            return taken != 0 ? static_cast<long>(taken) : to_errno(Error::again);
         bool whole;
         const auto part = take(*user, data + taken, length - taken, whole);
         if (!part.ok())
-            return to_errno(part.error());
+            return done != 0 ? static_cast<long>(done) : to_errno(part.error());
         taken += part.value();
         if (!whole)
             continue;
@@ -423,7 +426,8 @@ long xenbus_user_write(xenbus_user *user, const char *data, size_t length)
         __builtin_memcpy(&request, user->in, sizeof(request));
         user->in_length = 0;
         if (!carry_out(*user, request, user->in + sizeof(request)).ok())
-            return to_errno(Error::io);
+            return done != 0 ? static_cast<long>(done) : to_errno(Error::io);
+        done = taken;
     }
     return static_cast<long>(taken);
 }
@@ -447,12 +451,18 @@ int xenbus_user_readable(xenbus_user *user)
     return user->out_consumed != user->out_produced;
 }
 
+int xenbus_user_writable(xenbus_user *user)
+{
+    LockGuard guard(user->lock);
+    return room(*user) >= message_max; // of a reply
+}
+
 void xenbus_user_close(xenbus_user *user)
 {
-    while (user->watches != nullptr)
-        stop_watch(*user, &user->watches);
     // If one is not answered, xenstored has more to do than to undo this.
     bool refused, silent = false;
+    while (user->watches != nullptr)
+        stop_watch(*user, &user->watches, silent);
     for (auto &open : user->transactions) {
         if (open.id == 0)
             continue;

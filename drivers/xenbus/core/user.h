@@ -2,7 +2,8 @@
  *
  * xenstore for programs of the guest's: each that opens /dev/xen/xenbus writes requests and reads replies
  * and watch events, as xenstored's own socket has them (public/io/xs_wire.h, docs/misc/xenstore.txt).
- * What a program leaves behind when it closes the file is undone.
+ * What a program leaves behind when it closes the file is undone. Paths and tokens of watches have 255
+ * characters at most.
  */
 #ifndef XENBUS_USER_H
 #define XENBUS_USER_H
@@ -24,10 +25,11 @@ struct xenbus_user;
 size_t xenbus_user_size(void);
 struct xenbus_user *xenbus_user_open(void *memory, void *context);
 
-/* Takes bytes of requests, and carries each out when all of it is there. How many it took, or a negative
- * errno: -EINVAL, no request is so long; -EAGAIN, what the program was told is to be read first; -EIO,
- * xenstored gave no answer. Sleeps. One call at a time for each. */
+/* Takes bytes of requests, and carries each out when all of it is there. How many it took, or if that is
+ * none a negative errno: -EINVAL, no request is so long; -EAGAIN, what the program was told is to be read
+ * first; -EIO, xenstored gave no answer. Sleeps. One call at a time for each. */
 long xenbus_user_write(struct xenbus_user *user, const char *data, size_t length);
+int xenbus_user_writable(struct xenbus_user *user);
 
 /* Gives at most `size` bytes, 0 if there are none. One call at a time for each. */
 size_t xenbus_user_read(struct xenbus_user *user, char *to, size_t size);

@@ -69,6 +69,9 @@ static ssize_t user_write(struct file *file, const char __user *data, size_t siz
 			xenbus_user_write(session->user, chunk, part);
 		if (rc >= 0)
 			done += rc;
+		else if (rc == -EAGAIN && !done && !(file->f_flags & O_NONBLOCK))
+			rc = wait_event_interruptible(session->wait,
+						      xenbus_user_writable(session->user));
 	}
 	mutex_unlock(&session->writing);
 	return done ?: rc;
@@ -96,6 +99,7 @@ static ssize_t user_read(struct file *file, char __user *data, size_t size, loff
 		done += part;
 	}
 	mutex_unlock(&session->reading);
+	wake_up_interruptible(&session->wait); /* there is room now, for who writes */
 	if (done || !size)
 		return done;
 	return signal_pending(current) ? -EINTR : file->f_flags & O_NONBLOCK ? -EAGAIN : -EFAULT;
@@ -106,7 +110,7 @@ static __poll_t user_poll(struct file *file, poll_table *wait)
 	struct session *session = file->private_data;
 
 	poll_wait(file, &session->wait, wait);
-	return EPOLLOUT | EPOLLWRNORM |
+	return (xenbus_user_writable(session->user) ? EPOLLOUT | EPOLLWRNORM : 0) |
 	       (xenbus_user_readable(session->user) ? EPOLLIN | EPOLLRDNORM : 0);
 }
 

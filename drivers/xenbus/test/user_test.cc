@@ -300,7 +300,7 @@ TEST_F(User, OnlyWhatConcernsAProgramIsForwarded)
 TEST_F(User, MalformedWatchesAreRefused)
 {
     Program program;
-    const std::string longest(255, 'x'), token(127, 't');
+    const std::string longest(255, 'x'), token(255, 't');
     EXPECT_EQ(program.ask(watch, longest + nul + token + nul).type, uint32_t{watch});
     for (const std::string &payload :
          {std::string(), nul, "/there" + nul, "/there" + nul + "token", nul + "token" + nul,
@@ -334,14 +334,64 @@ TEST_F(User, ProgramsThatDoNotReadAreNotServed)
         sim::run();
     }
     const std::string request = bytes(read, "/there" + nul);
+    EXPECT_TRUE(xenbus_user_writable(program.user));
     long put = 0;
     for (unsigned i = 0; i < 1000 && (put = program.put(request)) > 0; ++i) {
     }
     EXPECT_EQ(put, -EAGAIN);
+    EXPECT_FALSE(xenbus_user_writable(program.user)); // whoever waits for it must not spin
     const auto messages = program.take();
+    EXPECT_TRUE(xenbus_user_writable(program.user));
     EXPECT_GT(messages.size(), 50u);
     EXPECT_EQ(messages.back().text, "/there" + nul + "mine" + nul);
     EXPECT_EQ(program.ask(read, "/there" + nul).text, "yes");
+}
+
+// Or the program would have it carried out once more.
+TEST_F(User, WhatWasCarriedOutIsTakenWhateverFollows)
+{
+    Program program;
+    const std::string good = bytes(write, "/there" + nul + "1");
+    const uint32_t header[] = {read, 1, 0, 4097};
+    const std::string bad(reinterpret_cast<const char *>(header), 16);
+    EXPECT_EQ(program.put(good + good + bad), static_cast<long>(2 * good.size()));
+    EXPECT_EQ(program.put(bad), -EINVAL);
+    sim::store::filter_replies([](std::vector<uint8_t> &bytes) {
+        if (bytes[0] == read)
+            bytes.clear(); // not answered
+    });
+    const std::string unanswered = bytes(read, "/there" + nul);
+    EXPECT_EQ(program.put(good + unanswered), static_cast<long>(good.size()));
+    EXPECT_EQ(program.put(unanswered), -EIO);
+    sim::store::filter_replies({});
+    EXPECT_EQ(program.take().size(), 3u);
+    EXPECT_EQ(program.ask(read, "/there" + nul).text, "1");
+}
+
+// The program is ending, and cannot be killed any more.
+TEST_F(User, ClosingIsShortIfXenstoredIsSilent)
+{
+    const unsigned pages = sim::pages_in_use();
+    uint64_t start;
+    {
+        Program program;
+        for (unsigned i = 0; i < 64; ++i)
+            program.ask(watch, "w" + std::to_string(i) + nul + "t" + nul);
+        sim::run();
+        program.take();
+        for (unsigned i = 0; i < 6; ++i)
+            EXPECT_NE(program.begin(), 0u);
+        sim::store::answer(false);
+        start = sim::now();
+    }
+    EXPECT_LT(sim::now() - start, 6'000'000'000u);
+    sim::store::answer(true);
+    EXPECT_EQ(sim::pages_in_use(), pages);
+    Program program;
+    for (unsigned i = 0; i < 64; ++i)
+        EXPECT_EQ(program.ask(watch, "w" + std::to_string(i) + nul + "t" + nul).type,
+                  uint32_t{watch});
+    EXPECT_NE(program.begin(), 0u);
 }
 
 TEST_F(User, SilenceOfXenstoredsIsAnError)

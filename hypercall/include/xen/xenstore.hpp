@@ -83,8 +83,11 @@ Status watch(Watch &watch);
 // The same, of what join_path() makes of the two.
 Status watch(Watch &watch, const char *directory, const char *key,
              void (*changed)(void *context, const char *path), void *context = nullptr);
-// When it returns, `changed` does not run and will not.
-void unwatch(Watch &watch);
+// When it returns, `changed` does not run and will not; whatever xenstored's answer is, or if there
+// is none.
+Error unwatch(Watch &watch);
+// The same, and xenstored is not asked.
+void forget(Watch &watch);
 
 // Any request, for somebody else: the type and the payload are as they were given. Returns the
 // length of the answer in `reply`, which has room for xenstore_payload_max; `refused`: of an
