@@ -16,11 +16,12 @@ constexpr int first_delay = 1000; // milliseconds, when there is nothing to be h
 constexpr int longest_delay = 32'000;
 
 constinit Watch target_watch;
-constinit int delay = first_delay;
+constinit Atomic<uint32_t> retargeted;
+constinit int delay = first_delay; // the step's
 
 void changed(void *, const char *)
 {
-    delay = first_delay;
+    retargeted.store(1);
     balloon_port_kick();
 }
 
@@ -63,6 +64,8 @@ extern "C" int balloon_core_step()
     }
     if (wanted == 0)
         return never;
+    if (retargeted.exchange(0))
+        delay = first_delay;
     if (done > 0) {
         delay = first_delay;
         return at_once;
