@@ -25,10 +25,8 @@ extern "C" unsigned xen_memory_map(uint64_t end, uint64_t *start, uint64_t *size
     abi::E820Entry entries[XEN_MAP_ENTRIES];
     abi::XenMemoryMap args{XEN_MAP_ENTRIES, entries};
     unsigned n = 0;
-    if (!hypercall(abi::hypercall_memory_op, abi::xenmem_memory_map, &args).ok()) {
-        entries[0] = {0, end, type_ram};
-        args.nr_entries = 1;
-    }
+    if (!hypercall(abi::hypercall_memory_op, abi::xenmem_memory_map, &args).ok())
+        return 0;
     for (unsigned i = 0; i < args.nr_entries && i < XEN_MAP_ENTRIES; i++) {
         const abi::E820Entry &entry = entries[i];
         if (entry.type != type_ram || entry.address >= end)
@@ -37,13 +35,6 @@ extern "C" unsigned xen_memory_map(uint64_t end, uint64_t *start, uint64_t *size
         size[n++] = entry.size < end - entry.address ? entry.size : end - entry.address;
     }
     return n;
-}
-
-extern "C" uint64_t xen_maximum_pages()
-{
-    uint16_t domain = domid_self.value;
-    auto pages = hypercall(abi::hypercall_memory_op, abi::xenmem_maximum_reservation, &domain);
-    return pages.ok() ? static_cast<uint64_t>(pages.value()) : 0;
 }
 
 extern "C" unsigned xen_decrease_reservation(const uint64_t *frames, unsigned count)

@@ -60,10 +60,8 @@ void translation_init(abi::StartInfo *start_info)
 
     // Linux describes each page that there may be, in memory that there is.
     guest.most_pages = guest.pages;
-    const uint64_t maximum = xen_maximum_pages();
     uint64_t start[XEN_MAP_ENTRIES], size[XEN_MAP_ENTRIES];
-    const unsigned ranges = xen_memory_map(
-        (maximum < 8 * guest.pages ? maximum : 8 * guest.pages) << page_shift, start, size);
+    const unsigned ranges = xen_memory_map(8 * guest.pages << page_shift, start, size);
     for (unsigned i = 0; i < ranges && !(start_info->flags & abi::sif_initdomain); i++) {
         const uint64_t end = (start[i] + size[i]) >> page_shift;
         if (start[i] >> page_shift < guest.pages && end > guest.pages)

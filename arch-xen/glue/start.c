@@ -53,6 +53,8 @@ static char *__init memory_setup(void)
 	unsigned int i, entries = xen_memory_map(end << PAGE_SHIFT, start, size);
 	unsigned int ranges = xen_reserved_ranges(first, count);
 
+	if (!entries)
+		e820__range_add(0, pages << PAGE_SHIFT, E820_TYPE_RAM);
 	for (i = 0; i < entries; i++)
 		e820__range_add(start[i], size[i], E820_TYPE_RAM);
 	/* Ours like the rest, but Linux expects ROMs and frame buffers there. */

@@ -18,13 +18,11 @@ extern "C" {
 enum { XEN_MAP_ENTRIES = 32 };
 enum { XEN_RESERVATION_MAX = 64 }; /* frames that a kernel gives or takes at once */
 
-/* Where there is memory below `end`, as the toolstack describes it (XENMEM_memory_map); in bytes. One
- * piece, if it does not. Returns the number of ranges. */
+/* Where there may be memory below `end`, as the toolstack describes it (XENMEM_memory_map); in bytes.
+ * Returns the number of ranges, 0: it does not. How much Xen allows at the moment
+ * (XENMEM_maximum_reservation) is another thing, and grows with what the toolstack wants. */
 unsigned int xen_memory_map(uint64_t end, uint64_t start[XEN_MAP_ENTRIES],
 			    uint64_t size[XEN_MAP_ENTRIES]);
-
-/* How many pages the domain may ever have, 0: nobody knows. */
-uint64_t xen_maximum_pages(void);
 
 /* Machine frames go back to Xen; or some come, for the frames of the domain's in `frames`, which are
  * replaced by them. Return for how many of them it was done, from the first on. */
