@@ -29,6 +29,8 @@ struct xenbus_user *xenbus_user_open(void *memory, void *context);
  * none a negative errno: -EINVAL, no request is so long; -EAGAIN, what the program was told is to be read
  * first; -EIO, xenstored gave no answer. Sleeps. One call at a time for each. */
 long xenbus_user_write(struct xenbus_user *user, const char *data, size_t length);
+
+/* Whether a request's reply has room among what the program has yet to read. Never sleeps. */
 int xenbus_user_writable(struct xenbus_user *user);
 
 /* Gives at most `size` bytes, 0 if there are none. One call at a time for each. */
