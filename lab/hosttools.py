@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 
@@ -119,8 +120,10 @@ def check_fuzz(path):
     """A short look with a fixed seed, from what is kept, reported as JUnit XML."""
     suite = ElementTree.Element("testsuite", name="fuzz")
     chosen = targets()
-    failures = run_all(chosen, lambda target: target.run(f"-runs={RUNS_IN_CHECK}", "-seed=1",
-                                                         target.kept))
+    # What it finds goes into the first folder, and is not to be kept.
+    with tempfile.TemporaryDirectory(dir=FUZZ) as found:
+        failures = run_all(chosen, lambda target: target.run(f"-runs={RUNS_IN_CHECK}", "-seed=1",
+                                                             found, target.kept))
     for target in chosen:
         case = ElementTree.SubElement(suite, "testcase", classname="fuzz", name=target.name)
         if target.name in failures:
