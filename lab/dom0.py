@@ -26,8 +26,8 @@ class Result(NamedTuple):
 
 
 def await_command(condition, seconds=10):
-    """The shell's way to wait until something is so; it fails if it is not after so long."""
-    return f"for i in $(seq {seconds * 10}); do {condition} && exit 0; sleep 0.1; done; exit 1"
+    """The shell's way to wait until something is so, as one command; it fails if it is not after so long."""
+    return f"(for i in $(seq {seconds * 10}); do {condition} && exit 0; sleep 0.1; done; exit 1)"
 
 
 class Process(abc.ABC):

@@ -5,6 +5,7 @@ import re
 
 from lab import programs
 from lab.disks import Disk
+from lab.dom0 import await_command
 
 # A guest that the scenarios share which do something to it as a whole.
 SHARED = {"vcpus": 4, "memory": 256}
@@ -64,8 +65,9 @@ class Forks:
 
     def check(self):
         """Each of them went on until it was told to stop, and none of its programs failed."""
-        rounds = self.guest.run(f"touch /tmp/stop-forks; for i in $(seq 100); do [ $(wc -l < /tmp/rounds) = "
-                                f"{self.count} ] && break; sleep 0.1; done; [ ! -e /tmp/bad-fork ] && cat /tmp/rounds",
+        rounds = self.guest.run("touch /tmp/stop-forks; " +
+                                await_command(f"[ $(wc -l < /tmp/rounds) = {self.count} ]") +
+                                "; [ ! -e /tmp/bad-fork ] && cat /tmp/rounds",
                                 check=True).out.split()
         assert len(rounds) == self.count and min(map(int, rounds)) > 5, rounds
 

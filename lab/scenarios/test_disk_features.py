@@ -9,7 +9,7 @@ import re
 import pytest
 
 from lab.backends import Backend
-from lab.disks import Disk, guest_with_qemu, parameters
+from lab.disks import AWAIT, Disk, guest_with_qemu, parameters
 
 pytestmark = pytest.mark.lab_only
 
@@ -159,8 +159,8 @@ def silent_disk(world, action):
     with parameters(guest, FRONT, {"timeout_action": action}):
         backend = Backend(world.dom0, "blk", domid=guest.domid(), vdev=NAME, memory=8)
         backend.attach()
-        guest.run(f"for i in $(seq 100); do [ -b /dev/{NAME} ] && break; sleep 0.1; done; "
-                  f"echo 2000 > /sys/block/{NAME}/queue/io_timeout", check=True)
+        guest.run(AWAIT.format(f"[ -b /dev/{NAME} ]") +
+                  f" && echo 2000 > /sys/block/{NAME}/queue/io_timeout", check=True)
         backend.ask("silent on")
         yield guest, backend
         backend.ask("honest", "detach 5")

@@ -12,6 +12,8 @@ import re
 import pytest
 
 from lab.backends import Backend
+from lab.disks import AWAIT
+from lab.dom0 import await_command
 from lab.record import RECORDER
 
 DISK = "xvdn"
@@ -41,11 +43,11 @@ PING = f"ping -I {ADDRESS} -W 1 -q {DOM0_ADDRESS}"
 USE_NET = f"rm -f /tmp/used; ( {PING} -c 4 -i 0.2; touch /tmp/used ) >/dev/null 2>&1 &"
 AWAIT_USE = "for i in $(seq {tries}); do [ -e /tmp/used ] && break; " \
             "dmesg | grep -Eq '{pattern}' && break; sleep 0.1; done"
-DISK_WORKS = f"""for i in $(seq 100); do [ -b /dev/{DISK} ] && break; sleep 0.1; done
+DISK_WORKS = f"""{AWAIT.format(f"[ -b /dev/{DISK} ]")}
 head -c 64k /dev/urandom > /tmp/sent
 dd if=/tmp/sent of=/dev/{DISK} bs=64k oflag=direct 2>/dev/null &&
 dd if=/dev/{DISK} bs=64k count=1 iflag=direct 2>/dev/null | cmp - /tmp/sent"""
-NET_WORKS = f"for i in $(seq 150); do {PING} -c 1 >/dev/null 2>&1 && exit; sleep 0.1; done; exit 1"
+NET_WORKS = await_command(f"{PING} -c 1 >/dev/null 2>&1", 15)
 
 
 class Device:

@@ -8,6 +8,8 @@ import stat
 import pytest
 
 from lab import images
+from lab.disks import AWAIT
+from lab.dom0 import await_command
 
 HELLO = b"""#!/bin/busybox sh
 /bin/busybox echo initial-RAM-disk-runs
@@ -29,13 +31,12 @@ def test_hot_plug_of_a_disk(world, dom0):
     dom0.run("truncate -s 32M /lab/plug.img", check=True)
     for _ in range(3):
         dom0.run("xl block-attach xendemo file:/lab/plug.img xvdp w", timeout=60, check=True)
-        guest.run("for i in $(seq 100); do [ -b /dev/xvdp ] && break; sleep 0.1; done; "
-                  "mke2fs -q -F /dev/xvdp && mount /dev/xvdp /mnt && echo here > /mnt/file && "
+        guest.run(AWAIT.format("[ -b /dev/xvdp ]") +
+                  " && mke2fs -q -F /dev/xvdp && mount /dev/xvdp /mnt && echo here > /mnt/file && "
                   "umount /mnt",
                   check=True)
         dom0.run("xl block-detach xendemo xvdp", timeout=60, check=True)
-        guest.run("for i in $(seq 100); do [ -b /dev/xvdp ] || exit 0; sleep 0.1; done; exit 1",
-                  check=True)
+        guest.run(AWAIT.format("[ ! -b /dev/xvdp ]"), check=True)
     assert dom0.run("e2fsck -fn /lab/plug.img; rm /lab/plug.img").rc == 0
 
 
@@ -44,12 +45,10 @@ def test_hot_plug_of_a_network_interface(world, dom0):
     for _ in range(2):
         dom0.run("xl network-attach xendemo mac=00:16:3e:77:00:09 bridge=xenbr0",
                  timeout=60, check=True)
-        guest.run("for i in $(seq 300); do ip -4 -o addr | grep -q 'enX1 .*inet ' && exit 0; "
-                  "sleep 0.1; done; ip addr; exit 1", check=True)
+        guest.run(await_command("ip -4 -o addr | grep -q 'enX1 .*inet '", 30) +
+                  " || { ip addr; exit 1; }", check=True)
         dom0.run("xl network-detach xendemo 1", timeout=60, check=True)
-        guest.run("for i in $(seq 100); do [ -e /sys/class/net/enX1 ] || exit 0; sleep 0.1; done; "
-                  "exit 1",
-                  check=True)
+        guest.run(AWAIT.format("[ ! -e /sys/class/net/enX1 ]"), check=True)
 
 
 @pytest.mark.allow_log("Call Trace", "Kernel panic", "not syncing", "crash")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from lab.disks import Disk, guest_with_qemu, keys, parameters
+from lab.disks import AWAIT, Disk, guest_with_qemu, keys, parameters
 
 pytestmark = [pytest.mark.matrix, pytest.mark.lab_only, pytest.mark.limit(200)]
 
@@ -149,8 +149,8 @@ def transfer(sender, receiver, address, size):
 
 
 def use_nic(dom0, guest, net):
-    guest.run("for i in $(seq 100); do [ -e /sys/class/net/enX1 ] && break; sleep 0.1; done; "
-              f"ip link set enX1 up && ip addr add {net}.2/24 dev enX1", check=True)
+    guest.run(AWAIT.format("[ -e /sys/class/net/enX1 ]") +
+              f" && ip link set enX1 up && ip addr add {net}.2/24 dev enX1", check=True)
     for size in (14, 1372):
         out = guest.run(f"ping -c 3 -i 0.2 -W 5 -s {size} {net}.1", timeout=30).out
         assert "3 received" in out, out
@@ -178,5 +178,4 @@ def test_interface(world, dom0, name):
             assert frontend["trusted"] == ("0" if "untrusted" in row.options else "1")
         finally:
             dom0.run(f"xl network-detach xendemo 1; ip addr del {net}.1/24 dev xenbr0", timeout=60)
-    guest.run("for i in $(seq 100); do [ -e /sys/class/net/enX1 ] || exit 0; sleep 0.1; done; exit 1",
-              check=True)
+    guest.run(AWAIT.format("[ ! -e /sys/class/net/enX1 ]"), check=True)

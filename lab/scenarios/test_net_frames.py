@@ -14,6 +14,7 @@ import os
 import pytest
 
 from lab import nets, wire
+from lab.dom0 import await_command
 
 SOAK = bool(os.environ.get("SOAK"))
 MTU = 9000
@@ -65,13 +66,12 @@ class Wire:
     def receive(self, vif):
         """The start of a receiver in the guest."""
         return f"rm -f {RECEIVED}.log; {vif.inside} {self.program} receive {vif.name} {RECEIVED} " \
-               f"> {RECEIVED}.log 2>&1 & for i in $(seq 100); do grep -q ready {RECEIVED}.log && break; " \
-               "sleep 0.1; done"
+               f"> {RECEIVED}.log 2>&1 & " + await_command(f"grep -q ready {RECEIVED}.log")
 
     def finish(self):
         """Waits for it and sends its file to dom0."""
-        return f"for i in $(seq 600); do grep -q received {RECEIVED}.log && break; sleep 0.1; done; " \
-               f"cat {RECEIVED}.log; nc -N -w 30 {self.host} {PORT} < {RECEIVED}"
+        return await_command(f"grep -q received {RECEIVED}.log", 60) + \
+            f"; cat {RECEIVED}.log; nc -N -w 30 {self.host} {PORT} < {RECEIVED}"
 
     def taken_down(self, dump, file, log):
         dump.kill(2)

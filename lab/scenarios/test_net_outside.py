@@ -52,7 +52,7 @@ def test_host_outside_of_dom0(world, dom0, outside):
     guest.run(await_command("ip -4 -o addr show dev enX3 2>/dev/null | grep -q 'inet 10.0.2.15/24'", 30),
               timeout=100, check=True)
     guest.run(f"rm -f /tmp/echo; mkfifo /tmp/echo; (nc -l -p {PORT} 0<> /tmp/echo > /tmp/echo 2>/dev/null &); "
-              f"for i in $(seq 100); do ss -Hltn | grep -q :{PORT} && break; sleep 0.1; done", check=True)
+              + AWAIT.format(f"ss -Hltn | grep -q :{PORT}"), check=True)
     data = bytes(at * at % 251 for at in range(LENGTH))
     assert talk(outside, data) == data
     dom0.run(f"xl network-detach {guest.name} 3", check=True)
