@@ -8,8 +8,17 @@
 using namespace xen;
 using namespace xen::pv;
 
+static void put(const uint64_t *pfns, const uint64_t *frames, unsigned begin, unsigned end)
+{
+    BatchScope scope;
+    for (unsigned i = begin; i < end; i++) {
+        guest.p2m[pfns[i]] = frames[i];
+        batch_set_access(Pfn{pfns[i]}, true);
+    }
+}
+
 // No mapping may be left: Xen would keep the frame for it, and nobody could save the domain.
-extern "C" void xen_arch_give_pages(const uint64_t *pfns, unsigned count)
+extern "C" unsigned xen_arch_give_pages(const uint64_t *pfns, unsigned count)
 {
     uint64_t frames[XEN_RESERVATION_MAX];
     {
@@ -22,8 +31,8 @@ extern "C" void xen_arch_give_pages(const uint64_t *pfns, unsigned count)
         }
     }
     unsigned done = xen_decrease_reservation(frames, count);
-    if (done != count) // of our own frames, which nobody else uses
-        glue_hypercall_failed(abi::hypercall_memory_op, done, count, 0);
+    put(pfns, frames, done, count); // what Xen did not take is ours as before
+    return done;
 }
 
 extern "C" unsigned xen_arch_take_pages(const uint64_t *pfns, unsigned count)
@@ -32,10 +41,6 @@ extern "C" unsigned xen_arch_take_pages(const uint64_t *pfns, unsigned count)
     for (unsigned i = 0; i < count; i++)
         frames[i] = pfns[i];
     unsigned done = xen_populate(frames, count);
-    BatchScope scope;
-    for (unsigned i = 0; i < done; i++) {
-        guest.p2m[pfns[i]] = frames[i];
-        batch_set_access(Pfn{pfns[i]}, true);
-    }
+    put(pfns, frames, 0, done);
     return done;
 }

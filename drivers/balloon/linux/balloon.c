@@ -30,10 +30,23 @@ u64 balloon_port_given(void)
 	return given_count;
 }
 
+/* They are the guest's again. */
+static void release(const u64 *pfns, unsigned int begin, unsigned int end)
+{
+	for (; begin < end; begin++) {
+		struct page *page = pfn_to_page(pfns[begin]);
+
+		list_del(&page->lru);
+		__ClearPageOffline(page);
+		adjust_managed_page_count(page, 1);
+		__free_page(page);
+	}
+}
+
 unsigned int balloon_port_give(unsigned int count)
 {
 	u64 pfns[BALLOON_BATCH];
-	unsigned int i;
+	unsigned int done, i;
 
 	for (i = 0; i < count && si_mem_available() > LEAST_AVAILABLE; i++) {
 		/* Zeroed: the next owner is not to see what was in it. */
@@ -47,15 +60,16 @@ unsigned int balloon_port_give(unsigned int count)
 		list_add(&page->lru, &given);
 		pfns[i] = page_to_pfn(page);
 	}
-	xen_arch_give_pages(pfns, i);
-	given_count += i;
-	return i;
+	done = xen_arch_give_pages(pfns, i);
+	release(pfns, done, i);
+	given_count += done;
+	return done;
 }
 
 unsigned int balloon_port_take(unsigned int count)
 {
 	u64 pfns[BALLOON_BATCH];
-	struct page *page, *next;
+	struct page *page;
 	unsigned int taken, i = 0;
 
 	list_for_each_entry(page, &given, lru) {
@@ -64,15 +78,7 @@ unsigned int balloon_port_take(unsigned int count)
 		pfns[i++] = page_to_pfn(page);
 	}
 	taken = xen_arch_take_pages(pfns, i);
-	i = 0;
-	list_for_each_entry_safe(page, next, &given, lru) {
-		if (i++ == taken)
-			break;
-		list_del(&page->lru);
-		__ClearPageOffline(page);
-		adjust_managed_page_count(page, 1);
-		__free_page(page);
-	}
+	release(pfns, 0, taken);
 	given_count -= taken;
 	return taken;
 }

@@ -34,9 +34,9 @@ u64 xen_arch_boot_pages(void);
 u64 xen_arch_most_pages(void);
 u64 xen_arch_grow(void);
 
-/* Pages that the caller owns go to Xen, 64 at most at once; and as many as Xen has come back, the
- * first ones: how many is returned. */
-void xen_arch_give_pages(const u64 *pfns, unsigned int count);
+/* Pages that the caller owns go to Xen, 64 at most at once, or come back from it: as many as Xen takes
+ * or has, the first ones. How many is returned. */
+unsigned int xen_arch_give_pages(const u64 *pfns, unsigned int count);
 unsigned int xen_arch_take_pages(const u64 *pfns, unsigned int count);
 
 /*
