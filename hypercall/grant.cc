@@ -153,6 +153,26 @@ Status grant_table_init(abi::GrantEntryV1 *entries, unsigned frames)
     return {};
 }
 
+Status grant_table_shrink(unsigned frames)
+{
+    const uint32_t size = frames * abi::grants_per_frame;
+    LockGuard guard(table.lock);
+    List kept;
+    uint32_t unused = 0; // of those that go
+    while (const uint32_t ref = pop(table.free)) {
+        if (ref < size)
+            push(kept, ref);
+        else
+            ++unused;
+    }
+    while (const uint32_t ref = pop(kept))
+        push(table.free, ref); // in the order of before: the first ones are used first
+    if (size + unused < table.size)
+        return Error::no_space;
+    table.size = size;
+    return {};
+}
+
 unsigned free_grants()
 {
     LockGuard guard(table.lock);

@@ -247,7 +247,6 @@ TEST(GrantTable, ImpossibleSizes)
     EXPECT_EQ(xen::grant_table_init(nullptr, xen::grant_frames_max + 1).error(), xen::Error::range);
 }
 
-// Whatever peers had mapped, in the domain that was restored they have not.
 // A driver that has not heard of the restore goes on for a while: the number of its backend may be
 // any domain's of this host.
 TEST_F(GrantTest, PoolOfARestoredDomainGivesToNobody)
@@ -270,6 +269,42 @@ TEST_F(GrantTest, PoolOfARestoredDomainGivesToNobody)
     xen_port_page_free(page);
 }
 
+// The restored domain's host allows fewer frames.
+TEST_F(GrantTest, SmallerTableGivesNothingBeyondItsEnd)
+{
+    void *page = xen_port_page_alloc();
+    auto kept = give(page);
+    xen::GrantPool pool;
+    ASSERT_TRUE(pool.reserve(100).ok());
+    ASSERT_TRUE(xen::grant_table_shrink(2).ok());
+    const unsigned left = 2 * 512u - xen::abi::grant_reserved_entries - 1 - 100;
+    EXPECT_EQ(xen::free_grants(), left);
+    EXPECT_EQ(give(page).ref().value, kept.ref().value + 101) << "the first ones are used first";
+    EXPECT_EQ(pool.reserve(left + 1).error(), xen::Error::no_space);
+    ASSERT_TRUE(pool.reserve(left).ok());
+    std::vector<xen::GrantRef> refs;
+    while (pool.available() > 0) {
+        refs.push_back(pool.give(backend, xen_port_frame(page), GrantAccess::read_write).value());
+        EXPECT_LT(refs.back().value, 2 * 512u);
+    }
+    for (const auto ref : refs)
+        EXPECT_TRUE(pool.end(ref).ok());
+    pool.release();
+    ASSERT_TRUE(xen::grant_table_shrink(1).ok()) << "once more";
+    EXPECT_EQ(xen::free_grants(), 512u - xen::abi::grant_reserved_entries - 1);
+    kept.end_and_free(page);
+}
+
+TEST_F(GrantTest, SmallerTableNeedsWhatIsInUse)
+{
+    xen::GrantPool pool;
+    ASSERT_TRUE(pool.reserve(2 * 512u - xen::abi::grant_reserved_entries).ok()); // two frames' all
+    EXPECT_TRUE(xen::grant_table_shrink(3).ok());
+    EXPECT_TRUE(xen::grant_table_shrink(2).ok());
+    EXPECT_EQ(xen::grant_table_shrink(1).error(), xen::Error::no_space);
+}
+
+// Whatever peers had mapped, in the domain that was restored they have not.
 TEST_F(GrantTest, RestoredDomainHasLetGo)
 {
     void *held = xen_port_page_alloc();

@@ -31,8 +31,10 @@ static Status start_grants()
 static Status resume_grants()
 {
     uint64_t frames[grant_frames];
-    if (TRY(grant_table_frames(frames, table_frames)) != table_frames)
-        return Error::no_space;
+    const unsigned count = TRY(grant_table_frames(frames, table_frames));
+    if (count < table_frames)
+        TRY(grant_table_shrink(count));
+    table_frames = count;
     xenbus_port_remap_frames(table, frames, table_frames);
     return {};
 }

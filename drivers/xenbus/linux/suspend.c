@@ -23,7 +23,7 @@ void xen_shared_resume(bool restored)
 	int rc = xenbus_core_resume_shared(restored);
 
 	if (rc)
-		panic("xen: no grant table as large as it was: %d", rc);
+		panic("xen: no grant table for all grants in use: %d", rc);
 }
 
 /* Memory must not wait for the disks that come back here. */

@@ -79,21 +79,36 @@ TEST_F(Services, PortsOfARestoredDomainAreNotClosed)
     sim::filter_hypercalls({});
 }
 
-// A table that lacks a part would leave grants nowhere.
-TEST_F(Services, GrantsOfARestoredDomainNeedAsManyFrames)
+// The new host allows fewer frames: the domain goes on if they hold all that is in use, which a
+// table that lacks a part would have nowhere.
+TEST_F(Services, GrantsOfARestoredDomainNeedRoomForThoseInUse)
 {
     kernel_.grant_table = table_.data();
     ASSERT_EQ(xenbus_core_start_grants(), 0);
+    unsigned frames = 3;
     sim::filter_hypercalls([&](unsigned number, const unsigned long *arguments) {
         const bool is_it = number == xen::abi::hypercall_grant_table_op &&
                            *arguments == xen::abi::gnttabop_query_size;
         if (!is_it)
             return std::optional<long>();
         auto *query = reinterpret_cast<xen::abi::GnttabQuerySize *>(arguments[1]);
-        query->max_nr_frames = 3;
+        query->max_nr_frames = frames;
         query->status = 0;
         return std::optional<long>(0);
     });
+    xen::GrantPool pool;
+    ASSERT_TRUE(pool.reserve(xen::abi::grants_per_frame).ok());
+    xenbus_core_suspend_shared();
+    EXPECT_EQ(xenbus_core_resume_shared(true), 0);
+    EXPECT_EQ(kernel_.mapped.size(), 3u);
+    EXPECT_EQ(xen::free_grants(),
+              2 * xen::abi::grants_per_frame - xen::abi::grant_reserved_entries);
+    frames = 4; // what is gone does not come back
+    xenbus_core_suspend_shared();
+    EXPECT_EQ(xenbus_core_resume_shared(true), 0);
+    EXPECT_EQ(kernel_.mapped.size(), 3u);
+    frames = 1;
+    xenbus_core_suspend_shared();
     EXPECT_EQ(xenbus_core_resume_shared(true), -ENOSPC);
     sim::filter_hypercalls({});
 }

@@ -20,6 +20,10 @@ constexpr unsigned grant_frames_max = 64;
 // contiguously at `table`). May sleep. Called once, and again when every grant has become void.
 Status grant_table_init(abi::GrantEntryV1 *table, unsigned frames);
 
+// The table has only so many frames from now on: a restored domain's, where there are no more.
+// Never sleeps. no_space: references beyond them are in use or reserved.
+Status grant_table_shrink(unsigned frames);
+
 // A reservation-free, single grant. Move-only; must be ended explicitly.
 class Grant {
 public:
