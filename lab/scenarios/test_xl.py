@@ -73,6 +73,20 @@ def test_root_and_extra_reach_the_command_line(world):
     assert "root=/dev/xvda1" in words and "proxenos.word=42" in words
 
 
+UPSTREAMS = ["xen_512gb_limit=0", "xen_msr_safe=1", "xen_nopvspin", "xen_scrub_pages=0", "xen_timer_slop=5",
+             "xen_legacy_crash", "xen.fifo_events=0"]
+
+
+def test_upstreams_parameters_are_answered(world):
+    """A configuration made for upstream's kernel works; each word that changes nothing is said to."""
+    if not world.kernel.ours:
+        pytest.skip("upstream's kernel does what they say")
+    guest = world.boot(extra=" ".join(["earlyprintk=xen", *UPSTREAMS]))
+    log = guest.run("dmesg -t", check=True).out
+    assert re.findall("^xen: (.*) changes nothing: ", log, re.M) == UPSTREAMS
+    assert "Unknown kernel command line" not in log, log
+
+
 @pytest.mark.allow_log("Kernel panic", "Call Trace", "not syncing", "crash")
 def test_no_disk_and_no_vif_is_possible(world):
     """Without a root the kernel has to panic, and Xen has to be told that it was a crash."""
