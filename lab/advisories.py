@@ -74,7 +74,7 @@ ADVISORIES = [
 ]
 
 HOST_SOURCES = ("drivers/*/test/**/*.cc", "drivers/*/test/**/*.hpp", "hypercall/test/**/*.cc",
-                "sim/**/*.cc")
+                "arch-xen/test/**/*.cc", "sim/**/*.cc")
 
 
 def find(name):
