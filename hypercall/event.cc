@@ -80,7 +80,20 @@ Status EventChannel::listen(DomId remote, Handler handler, void *context)
         return Error::busy;
     abi::EvtchnAllocUnbound op{domid_self.value, remote.value, 0};
     TRY(hypercall(abi::hypercall_event_channel_op, abi::evtchnop_alloc_unbound, &op));
-    const EventPort port{op.port};
+    return adopt_or_close(EventPort{op.port}, handler, context);
+}
+
+Status EventChannel::connect(DomId remote, EventPort remote_port, Handler handler, void *context)
+{
+    if (open())
+        return Error::busy;
+    abi::EvtchnBindInterdomain op{remote.value, remote_port.value, 0};
+    TRY(hypercall(abi::hypercall_event_channel_op, abi::evtchnop_bind_interdomain, &op));
+    return adopt_or_close(EventPort{op.local_port}, handler, context);
+}
+
+Status EventChannel::adopt_or_close(EventPort port, Handler handler, void *context)
+{
     const Status status = adopt(port, handler, context);
     if (!status.ok())
         close_port(port);

@@ -12,7 +12,7 @@ from lab.steps import BUILD, LabError, SOURCE, step
 PORT_LIMIT = 3000
 TARBALL = pathlib.Path("/usr/src/linux-source-6.1.tar.xz")
 PARTS = ["hypercall", "drivers/blkfront", "drivers/netfront", "drivers/xenbus", "drivers/console",
-         "drivers/balloon", "test-guests", "sim", "lab"]
+         "drivers/balloon", "drivers/programs", "test-guests", "sim", "lab"]
 UPSTREAM = {"arch/x86/xen": "arch/x86/xen/", "drivers/xen": "drivers/xen/",
             "xen-blkfront.c": "drivers/block/xen-blkfront.c",
             "xen-netfront.c": "drivers/net/xen-netfront.c",

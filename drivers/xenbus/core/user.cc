@@ -46,7 +46,8 @@ enum : uint32_t {
 constexpr uint32_t message_max = sizeof(Header) + xenstore_payload_max;
 // Of all programs together: xenstored allows a domain 10 and 128, and the kernel needs some.
 constexpr unsigned transactions_max = 6;
-constexpr unsigned watches_max = 64;
+constinit Quota transactions_of_all(transactions_max);
+constinit Quota watches_of_all(64);
 constexpr uint32_t token_max = xenstore_path_max; // tools take the path for it
 constexpr uint32_t out_size = 16384;              // a power of two: three replies, at least
 
@@ -83,18 +84,6 @@ struct OpenTransaction {
     uint32_t id;   // 0: none
     uint32_t life; // of the domain, in which it was begun
 };
-
-constinit Atomic<uint32_t> all_transactions, all_watches;
-
-bool take_share(Atomic<uint32_t> &count, uint32_t most)
-{
-    if (count.add(1) <= most)
-        return true;
-    count.add(UINT32_MAX); // one less
-    return false;
-}
-
-void give_share(Atomic<uint32_t> &count) { count.add(UINT32_MAX); }
 
 } // namespace
 
@@ -220,7 +209,7 @@ uint32_t parse(const char *text, uint32_t length)
 Status begin(xenbus_user &user, const Header &request, const char *payload)
 {
     OpenTransaction *open = find_transaction(user, 0);
-    if (open == nullptr || !take_share(all_transactions, transactions_max)) {
+    if (open == nullptr || !transactions_of_all.take()) {
         refuse(user, request, "EQUOTA");
         return {};
     }
@@ -230,7 +219,7 @@ Status begin(xenbus_user &user, const Header &request, const char *payload)
     if (length.ok() && !refused)
         open->id = parse(user.reply, length.value());
     if (open->id == 0)
-        give_share(all_transactions);
+        transactions_of_all.give();
     TRY(length);
     reply(user, request, refused ? error : request.type, user.reply, length.value());
     return {};
@@ -246,7 +235,7 @@ Status end(xenbus_user &user, const Header &request, const char *payload, OpenTr
     }
     TRY(pass_on(user, request, payload, open.life));
     open.id = 0;
-    give_share(all_transactions);
+    transactions_of_all.give();
     return {};
 }
 
@@ -288,11 +277,11 @@ void start_watch(xenbus_user &user, const Header &request, const char *path, con
 {
     if (*find_watch(user, path, token) != nullptr)
         return refuse(user, request, "EEXIST");
-    if (!take_share(all_watches, watches_max))
+    if (!watches_of_all.take())
         return refuse(user, request, "EQUOTA");
     void *memory = xen_port_page_alloc();
     if (memory == nullptr) {
-        give_share(all_watches);
+        watches_of_all.give();
         return refuse(user, request, "ENOMEM");
     }
     auto *started = new (memory) UserWatch{};
@@ -304,7 +293,7 @@ void start_watch(xenbus_user &user, const Header &request, const char *path, con
     __builtin_memcpy(started->token.data, token, started->token.length);
     if (const Status status = xenstore::watch(started->watch); !status.ok()) {
         xen_port_page_free(memory);
-        give_share(all_watches);
+        watches_of_all.give();
         return refuse(user, request, status.error());
     }
     {
@@ -327,7 +316,7 @@ void stop_watch(xenbus_user &user, UserWatch **link, bool &silent)
         LockGuard guard(user.lock);
         *link = watch->next;
     }
-    give_share(all_watches);
+    watches_of_all.give();
     xen_port_page_free(watch);
 }
 
@@ -466,7 +455,7 @@ void xenbus_user_close(xenbus_user *user)
     for (auto &open : user->transactions) {
         if (open.id == 0)
             continue;
-        give_share(all_transactions);
+        transactions_of_all.give();
         if (!silent)
             silent = xenstore::forward(transaction_end, Transaction{open.id}, open.life, "F", 2,
                                        user->reply, refused)

@@ -10,6 +10,7 @@
 #include <linux/printk.h>
 #include <linux/sched/mm.h>
 #include <asm/xen/arch.h>
+#include "../../programs/linux/programs.h"
 #include "../core/xenbus_core.h"
 #include "port.h"
 
@@ -48,6 +49,8 @@ void xenbus_suspend(void)
 
 	/* A vCPU that goes down waits for the disks' requests, which may wait for a device's step. */
 	lock_device_hotplug();
+	if (IS_ENABLED(CONFIG_XEN_PROGRAMS))
+		xen_programs_suspend();
 	xenbus_suspend_devices();
 	rc = xenbus_core_suspend_store();
 	if (!rc) {
@@ -58,6 +61,8 @@ void xenbus_suspend(void)
 			xenbus_core_resume_store();
 	}
 	xenbus_resume_devices();
+	if (IS_ENABLED(CONFIG_XEN_PROGRAMS))
+		xen_programs_resume(rc == 0);
 	unlock_device_hotplug();
 	if (rc < 0)
 		pr_err("not suspended: error %d\n", rc);

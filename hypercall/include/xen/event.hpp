@@ -56,6 +56,10 @@ public:
     // busy: it is open. May sleep. EVTCHNOP_alloc_unbound.
     Status listen(DomId remote, Handler handler, void *context);
 
+    // The same with a port that is bound to `remote_port`, on which `remote` listens for this
+    // domain. EVTCHNOP_bind_interdomain.
+    Status connect(DomId remote, EventPort remote_port, Handler handler, void *context);
+
     // Takes over a port that somebody else made. May sleep.
     Status adopt(EventPort port, Handler handler, void *context);
 
@@ -82,6 +86,7 @@ public:
 
 private:
     bool is_ours() const { return life_ == domain_lives(); }
+    Status adopt_or_close(EventPort port, Handler handler, void *context);
 
     EventPort port_{};  // port 0 is never valid
     uint32_t life_ = 0; // of the domain, that the port belongs to

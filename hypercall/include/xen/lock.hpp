@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// Exclusion inside the cores: an atomic number, and a short spin lock that masks interrupts
-// through the port. Nothing may sleep while it holds the lock.
+// Exclusion inside the cores: an atomic number, a number of things that are given out, and a short
+// spin lock that masks interrupts through the port. Nothing may sleep while it holds the lock.
 #pragma once
 
 #include <type_traits>
@@ -23,6 +23,28 @@ public:
 
 private:
     T value_;
+};
+
+// So many there are, for all who ask.
+class Quota {
+public:
+    constexpr explicit Quota(uint32_t most) : most_(most) {}
+    Quota(const Quota &) = delete;
+
+    // All of them or none; `count` is far below 2^31.
+    bool take(uint32_t count = 1)
+    {
+        if (taken_.add(count) <= most_)
+            return true;
+        give(count);
+        return false;
+    }
+
+    void give(uint32_t count = 1) { taken_.add(0u - count); }
+
+private:
+    const uint32_t most_;
+    Atomic<uint32_t> taken_;
 };
 
 class SpinLock {
