@@ -15,4 +15,7 @@ extern struct rw_semaphore xen_programs_running;
 void xen_programs_suspend(void);
 void xen_programs_resume(bool restored);
 
+/* areas.c */
+void xen_areas_suspend(void);
+
 #endif

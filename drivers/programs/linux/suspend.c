@@ -10,6 +10,7 @@ DECLARE_RWSEM(xen_programs_running);
 void xen_programs_suspend(void)
 {
 	down_write(&xen_programs_running);
+	xen_areas_suspend();
 }
 
 void xen_programs_resume(bool restored)

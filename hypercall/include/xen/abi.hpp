@@ -196,6 +196,43 @@ struct GnttabQuerySize {
 };
 static_assert(sizeof(GnttabQuerySize) == 16);
 
+constexpr uint32_t gntmap_host_map = 1u << 1;
+constexpr uint32_t gntmap_readonly = 1u << 2;
+constexpr uint32_t gntmap_application_map = 1u << 3; // user mode may use it
+constexpr uint32_t gntmap_contains_pte = 1u << 4; // host_addr: machine address of the entry
+constexpr unsigned gntmap_guest_avail0 = 16;      // first of the entry's three bits 9 to 11
+struct GnttabMapGrantRef {
+    uint64_t host_addr;
+    uint32_t flags;
+    uint32_t ref;
+    uint16_t dom;
+    int16_t status;  // out
+    uint32_t handle; // out
+    uint64_t dev_bus_addr;
+};
+static_assert(sizeof(GnttabMapGrantRef) == 32);
+struct GnttabUnmapGrantRef {
+    uint64_t host_addr;
+    uint64_t dev_bus_addr;
+    uint32_t handle;
+    int16_t status; // out
+};
+static_assert(sizeof(GnttabUnmapGrantRef) == 24);
+struct GnttabCopyEnd {
+    uint64_t frame; // or a reference
+    uint16_t domid;
+    uint16_t offset;
+};
+constexpr uint16_t gntcopy_dest_gref = 2;
+struct GnttabCopy {
+    GnttabCopyEnd source, dest;
+    uint16_t len;
+    uint16_t flags;
+    int16_t status; // out
+};
+static_assert(sizeof(GnttabCopy) == 40);
+constexpr int16_t gntst_eagain = -12;
+
 // ---- memory (public/memory.h) ----
 
 enum MemoryOp : unsigned {
