@@ -12,9 +12,12 @@ FLAGS = {
                 "-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-nostdlib", "-static"],
     "heartbeat": ["-O2", "-static", "-s"],
     "oracle": ["-O2", "-static", "-s"],
+    "vchan": ["-O2", "-static", "-s"],
     "wire": ["-O2", "-static", "-s"],
     "xdp": ["-O2", "-static", "-s"],
 }
+LIBRARIES = {"vchan": ["-lxenvchan", "-lxenstore", "-lxenevtchn", "-lxengnttab", "-lxentoolcore", "-lxentoollog",
+                       "-lpthread"]}
 
 
 def build(name):
@@ -24,5 +27,5 @@ def build(name):
     # Two workers may build it at once.
     temporary = program.with_name(f"{name}.{os.getpid()}")
     subprocess.run(["g++", "-std=c++20", "-Wall", "-Wextra", "-Werror", *FLAGS[name], "-o", temporary,
-                    SOURCE / f"lab/programs/{name}.cc"], check=True)
+                    SOURCE / f"lab/programs/{name}.cc", *LIBRARIES.get(name, [])], check=True)
     return temporary.rename(program)

@@ -22,22 +22,22 @@
 #include "programs.h"
 
 /* uapi/xen/gntdev.h, gntalloc.h */
-struct borrow {
-	u32 count, pad;
+struct create {
+	union {
+		u32 borrowed; /* pages of others' */
+		struct {
+			u16 domain, flags; /* 1: writable */
+		};
+	};
+	u32 shared; /* pages of the guest's */
 	u64 index; /* out */
-	u32 pairs[2]; /* count of them */
-};
-struct share {
-	u16 domain, flags; /* 1: writable */
-	u32 count;
-	u64 index; /* out */
-	u32 references[1]; /* out, count of them */
+	u32 list[2]; /* in: domain and reference of each that is borrowed; out: reference of each shared */
 };
 struct extent {
 	u64 index;
 	u32 count, pad;
 };
-struct offset {
+struct place {
 	u64 address;
 	u64 index; /* out */
 	u32 count, pad; /* out */
@@ -47,14 +47,13 @@ struct notify {
 	u32 action, port;
 };
 #define IOCTL(number, type) _IOC(_IOC_NONE, 'G', number, sizeof(type))
-#define BORROW IOCTL(0, struct borrow)
+#define BORROW IOCTL(0, struct create)
 #define UNBORROW IOCTL(1, struct extent)
-#define OFFSET IOCTL(2, struct offset)
-#define SHARE IOCTL(5, struct share)
+#define FIND IOCTL(2, struct place)
+#define SHARE IOCTL(5, struct create)
 #define UNSHARE IOCTL(6, struct extent)
 #define NOTIFY IOCTL(7, struct notify)
-static_assert(sizeof(struct borrow) == 24 && offsetof(struct borrow, pairs) == 16);
-static_assert(sizeof(struct share) == 24 && offsetof(struct share, references) == 16);
+static_assert(sizeof(struct create) == 24 && offsetof(struct create, list) == 16);
 static_assert(sizeof(struct extent) == 16 && sizeof(struct notify) == 16);
 
 static DEFINE_MUTEX(lock); /* around the core; after mmap_lock and xen_programs_running */
@@ -258,74 +257,53 @@ static int forget(struct xen_areas *core, u64 index, u32 count)
 	return rc;
 }
 
-static int borrow(struct xen_areas *core, struct borrow __user *argument)
+static int create(struct xen_areas *core, struct create __user *argument, bool share)
 {
-	struct borrow request;
-	u32 *pairs;
+	struct create request;
+	u32 count, *list;
+	size_t size;
 	int rc;
 
 	if (copy_from_user(&request, argument, sizeof(request)))
 		return -EFAULT;
-	if (!request.count || request.count > XEN_AREA_PAGES)
+	count = share ? request.shared : request.borrowed;
+	if (!count || count > XEN_AREA_PAGES || (share && request.flags > 1))
 		return -EINVAL;
-	pairs = memdup_user(argument->pairs, request.count * sizeof(request.pairs));
-	if (IS_ERR(pairs))
-		return PTR_ERR(pairs);
+	size = count * (share ? sizeof(u32) : 2 * sizeof(u32));
+	list = share ? kmalloc(size, GFP_KERNEL) : memdup_user(argument->list, size);
+	if (IS_ERR_OR_NULL(list))
+		return list ? PTR_ERR(list) : -ENOMEM;
 	mutex_lock(&lock);
-	rc = xen_area_borrow(core, request.count, pairs, &request.index);
-	mutex_unlock(&lock);
-	kfree(pairs);
-	if (!rc && put_user(request.index, &argument->index)) {
-		forget(core, request.index, request.count);
-		rc = -EFAULT;
-	}
-	return rc;
-}
-
-static int share(struct xen_areas *core, struct share __user *argument)
-{
-	struct share request;
-	u32 *references;
-	int rc;
-
-	if (copy_from_user(&request, argument, sizeof(request)))
-		return -EFAULT;
-	if (!request.count || request.count > XEN_AREA_PAGES || request.flags > 1)
-		return -EINVAL;
-	references = kmalloc_array(request.count, sizeof(u32), GFP_KERNEL);
-	if (!references)
-		return -ENOMEM;
-	mutex_lock(&lock);
-	rc = xen_area_share(core, request.domain, request.flags, request.count, references,
-			    &request.index);
+	rc = share ? xen_area_share(core, request.domain, request.flags, count, list, &request.index) :
+		     xen_area_borrow(core, count, list, &request.index);
 	mutex_unlock(&lock);
 	if (!rc && (put_user(request.index, &argument->index) ||
-		    copy_to_user(argument->references, references, request.count * sizeof(u32)))) {
-		forget(core, request.index, request.count);
+		    (share && copy_to_user(argument->list, list, size)))) {
+		forget(core, request.index, count);
 		rc = -EFAULT;
 	}
-	kfree(references);
+	kfree(list);
 	return rc;
 }
 
 /* Which area is mapped there? */
-static int find_offset(struct file *file, struct offset __user *argument)
+static int find(struct file *file, struct place __user *argument)
 {
 	struct vm_area_struct *vma;
-	struct offset request;
-	int rc = -EINVAL;
+	struct place place = {};
 
-	if (copy_from_user(&request, argument, sizeof(request)))
+	if (get_user(place.address, &argument->address))
 		return -EFAULT;
 	mmap_read_lock(current->mm);
-	vma = vma_lookup(current->mm, request.address);
-	if (vma && vma->vm_file == file && vma->vm_start == request.address) {
-		request.index = (u64)vma->vm_pgoff << PAGE_SHIFT;
-		request.count = vma_pages(vma);
-		rc = 0;
+	vma = vma_lookup(current->mm, place.address);
+	if (vma && vma->vm_file == file && vma->vm_start == place.address) {
+		place.index = (u64)vma->vm_pgoff << PAGE_SHIFT;
+		place.count = vma_pages(vma);
 	}
 	mmap_read_unlock(current->mm);
-	return rc ?: copy_to_user(argument, &request, sizeof(request)) ? -EFAULT : 0;
+	if (!place.count)
+		return -EINVAL;
+	return copy_to_user(argument, &place, sizeof(place)) ? -EFAULT : 0;
 }
 
 static long areas_ioctl(struct file *file, unsigned int command, unsigned long argument)
@@ -333,26 +311,25 @@ static long areas_ioctl(struct file *file, unsigned int command, unsigned long a
 	struct xen_areas *core = file->private_data;
 	void __user *user = (void __user *)argument;
 	struct extent extent;
-	struct notify request;
+	struct notify notify;
 	int rc;
 
 	switch (command) {
 	case BORROW:
-		return borrow(core, user);
 	case SHARE:
-		return share(core, user);
+		return create(core, user, command == SHARE);
 	case UNBORROW:
 	case UNSHARE:
 		if (copy_from_user(&extent, user, sizeof(extent)))
 			return -EFAULT;
 		return forget(core, extent.index, extent.count);
-	case OFFSET:
-		return find_offset(file, user);
+	case FIND:
+		return find(file, user);
 	case NOTIFY:
-		if (copy_from_user(&request, user, sizeof(request)))
+		if (copy_from_user(&notify, user, sizeof(notify)))
 			return -EFAULT;
 		mutex_lock(&lock);
-		rc = xen_area_notify(core, request.index, request.action, request.port);
+		rc = xen_area_notify(core, notify.index, notify.action, notify.port);
 		mutex_unlock(&lock);
 		return rc;
 	default:
