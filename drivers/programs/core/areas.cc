@@ -25,6 +25,8 @@ namespace {
 // Pages, of all programs together and of one file: libxenvchan takes 513 at most.
 constinit Quota pages_of_all(2048);
 constexpr uint32_t pages_of_file = 1024;
+// Grants that devices are left: peers of programs' that hold on to pages can take all others.
+constexpr unsigned grants_of_devices = 1024;
 constexpr uint32_t domains_end = 0x7ff0;
 enum : uint32_t { clear_byte = 1, send_event = 2 };
 
@@ -227,7 +229,7 @@ int xen_area_share(xen_areas *file, uint32_t domain, int writable, uint32_t coun
 {
     if (domain >= domains_end)
         return to_errno(Error::invalid);
-    if (count > free_grants() / 2) // the rest is for devices
+    if (free_grants() < grants_of_devices + count)
         return to_errno(Error::no_space);
     const auto share = make<Share>(*file, count);
     if (!share.ok())
