@@ -246,7 +246,7 @@ int xen_area_share(xen_areas *file, uint32_t domain, int writable, uint32_t coun
 
 int xen_area_borrow(xen_areas *file, uint32_t count, const uint32_t *pairs, uint64_t *index)
 {
-    for (uint32_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++) {
         if (pairs[2 * i] >= domains_end)
             return to_errno(Error::invalid);
     }
@@ -255,7 +255,7 @@ int xen_area_borrow(xen_areas *file, uint32_t count, const uint32_t *pairs, uint
         return to_errno(loan.error());
     loan.value()->borrowed = true;
     loan.value()->life = domain_lives();
-    for (uint32_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++) {
         loan.value()->pages[i].domain = static_cast<uint16_t>(pairs[2 * i]);
         loan.value()->pages[i].reference = pairs[2 * i + 1];
     }

@@ -199,8 +199,8 @@ static_assert(sizeof(GnttabQuerySize) == 16);
 constexpr uint32_t gntmap_host_map = 1u << 1;
 constexpr uint32_t gntmap_readonly = 1u << 2;
 constexpr uint32_t gntmap_application_map = 1u << 3; // user mode may use it
-constexpr uint32_t gntmap_contains_pte = 1u << 4; // host_addr: machine address of the entry
-constexpr unsigned gntmap_guest_avail0 = 16;      // first of the entry's three bits 9 to 11
+constexpr uint32_t gntmap_contains_pte = 1u << 4;    // host_addr: machine address of the entry
+constexpr unsigned gntmap_guest_avail0 = 16;         // first of the entry's three bits 9 to 11
 struct GnttabMapGrantRef {
     uint64_t host_addr;
     uint32_t flags;
