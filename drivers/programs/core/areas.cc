@@ -46,6 +46,7 @@ struct xen_area {
     bool borrowed;
     Atomic<uint32_t> users; // the file is one
     uint32_t action, port;  // at its end
+    xen_evtchn *told;       // whose port that is, or null
     uint64_t byte;          // of the area
 };
 
@@ -61,6 +62,7 @@ struct Share : xen_area {
 struct Loan : xen_area {
     Loan *next_mapped;
     uint32_t mapped; // so many of the pages
+    bool was_mapped; // and is not again: it is its first user who unmaps it
     uint8_t zero;    // always
     uint32_t life;   // of the domain, whose peers are meant
     struct {
@@ -112,10 +114,12 @@ uint64_t add(xen_areas &file, xen_area &area)
     return area.first * page_size;
 }
 
+// Once; after that, the area asks for nothing.
 void send(xen_area &area)
 {
-    if (std::exchange(area.action, 0) & send_event)
-        xen_evtchn_send(area.port);
+    area.action = 0;
+    if (xen_evtchn *told = std::exchange(area.told, nullptr); told != nullptr)
+        xen_evtchn_let_go(told, area.port);
 }
 
 void end_pages(Share &share)
@@ -128,13 +132,13 @@ void end_pages(Share &share)
         if (share.pages[i].page != nullptr)
             share.pages[i].grant.end_and_free(share.pages[i].page);
     }
-    send(share);
 }
 
 void end(xen_area &area)
 {
     if (!area.borrowed)
         end_pages(static_cast<Share &>(area));
+    send(area);
     pages_of_all.give(area.count);
     area.file->quota.give(area.count);
     // SAFETY: the area is the start of its pages.
@@ -281,6 +285,11 @@ int xen_area_notify(xen_areas *file, uint64_t index, uint32_t action, uint32_t p
     for (xen_area *area = file->areas; area != nullptr; area = area->next) {
         if (index / page_size - area->first >= area->count)
             continue;
+        xen_evtchn *told = nullptr;
+        if ((action & send_event) && (told = xen_evtchn_hold(port)) == nullptr)
+            return to_errno(Error::invalid);
+        if (xen_evtchn *before = std::exchange(area->told, told); before != nullptr)
+            xen_evtchn_let_go(before, 0);
         area->action = action;
         area->byte = index - area->first * page_size;
         area->port = port;
@@ -315,7 +324,7 @@ void *xen_area_page(const xen_area *area, uint32_t number)
 int xen_area_map(xen_area *area, const uint64_t *entries, int writable)
 {
     auto &loan = static_cast<Loan &>(*area);
-    if (loan.mapped != 0)
+    if (loan.was_mapped)
         return to_errno(Error::busy);
     if (loan.life != domain_lives())
         return to_errno(Error::io);
@@ -332,6 +341,7 @@ int xen_area_map(xen_area *area, const uint64_t *entries, int writable)
         }
         loan.mapped++;
     }
+    loan.was_mapped = true;
     loan.next_mapped = mapped_loans;
     mapped_loans = &loan;
     return 0;

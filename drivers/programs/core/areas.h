@@ -29,7 +29,8 @@ struct xen_areas; /* of a file */
 struct xen_area;
 
 /* Bytes of one, to be aligned to 8 and zeroed. close() is the last call for it, when none of its areas
- * is mapped any more. What follows, but hold and put, is for one thread at a time, whatever the file. */
+ * is mapped any more. What follows, but hold and put, is for one thread at a time, whatever the file; map,
+ * unmap and unmap_all are, too, but only among themselves and notify. */
 size_t xen_areas_size(void);
 struct xen_areas *xen_areas_open(void *memory);
 void xen_areas_close(struct xen_areas *file);
@@ -46,7 +47,7 @@ int xen_area_borrow(struct xen_areas *file, uint32_t count, const uint32_t *pair
 int xen_area_forget(struct xen_areas *file, uint64_t index, uint32_t count);
 
 /* What is to happen at its end (1: the byte at this index is cleared, 2: an event is sent to a port of
- * a program's) in place of what was said before. */
+ * a program's, which stays open until then) in place of what was said before. */
 int xen_area_notify(struct xen_areas *file, uint64_t index, uint32_t action, uint32_t port);
 
 /* The area that begins at that page and has so many, with one more user, or NULL. */
@@ -58,8 +59,9 @@ void xen_area_put(struct xen_area *area);
 void *xen_area_page(const struct xen_area *area, uint32_t number);
 
 /* Those are mapped by entries of page tables, which Xen writes: `entries` are their machine addresses.
- * 0 or a negative errno; -EBUSY: they are mapped already; -EIO: they are of before the domain was
- * restored. To be unmapped before the area's end, and before the domain is suspended. */
+ * 0 or a negative errno; -EBUSY: they are mapped, or were; -EIO: they are of before the domain was
+ * restored. To be unmapped before the area's end, and before the domain is suspended. Nothing is
+ * allocated: reclaim may wait for it. */
 int xen_area_map(struct xen_area *area, const uint64_t *entries, int writable);
 void xen_area_unmap(struct xen_area *area); /* nothing, if it is not mapped */
 void xen_areas_unmap_all(void);

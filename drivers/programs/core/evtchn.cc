@@ -189,13 +189,23 @@ void xen_evtchn_close(xen_evtchn *file)
     }
 }
 
-void xen_evtchn_send(uint32_t number)
+xen_evtchn *xen_evtchn_hold(uint32_t number)
 {
     LockGuard guard(lock);
-    for (xen_evtchn *file = files; file != nullptr && number != 0; file = file->next_file) {
-        if (const Port *port = find(*file, number); port != nullptr)
-            port->channel.notify(); // nothing, if it is of a past life
+    xen_evtchn *file = files;
+    while (file != nullptr && !get(*file, number).ok()) // of past lives are others of that number
+        file = file->next_file;
+    return file != nullptr && xen_evtchn_port_hold(file->context) ? file : nullptr;
+}
+
+void xen_evtchn_let_go(xen_evtchn *file, uint32_t number)
+{
+    {
+        LockGuard guard(lock);
+        if (const auto port = get(*file, number); port.ok())
+            port.value()->channel.notify();
     }
+    xen_evtchn_port_put(file->context);
 }
 
 void xen_evtchn_restored()

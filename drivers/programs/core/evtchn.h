@@ -48,8 +48,11 @@ int xen_evtchn_readable(const struct xen_evtchn *file);
 /* No other call is going on, and none follows; the memory is the caller's again. */
 void xen_evtchn_close(struct xen_evtchn *file);
 
-/* Sends an event if the port is a program's, as what it asked for. Never sleeps. */
-void xen_evtchn_send(uint32_t port);
+/* The file of whatever program that has this port, which is not closed before it is let go of, or NULL.
+ * Never sleeps, nor does the other. */
+struct xen_evtchn *xen_evtchn_hold(uint32_t port);
+/* Sends an event to the port before, if it is the file's, and not 0. */
+void xen_evtchn_let_go(struct xen_evtchn *file, uint32_t port);
 
 /* The domain was restored: wakes whoever waits. */
 void xen_evtchn_restored(void);
@@ -58,6 +61,10 @@ void xen_evtchn_restored(void);
 
 /* There is something to read. Never sleeps. */
 void xen_evtchn_port_wake(void *context);
+
+/* The file stays open until as many put as there were hold. 0: it is being closed. Never sleep. */
+int xen_evtchn_port_hold(void *context);
+void xen_evtchn_port_put(void *context);
 
 #ifdef __cplusplus
 }

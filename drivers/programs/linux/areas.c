@@ -56,7 +56,10 @@ struct notify {
 static_assert(sizeof(struct create) == 24 && offsetof(struct create, list) == 16);
 static_assert(sizeof(struct extent) == 16 && sizeof(struct notify) == 16);
 
-static DEFINE_MUTEX(lock); /* around the core; after mmap_lock and xen_programs_running */
+/* Around the core, but for what is mapped of others', which reclaim may want to unmap: with the second,
+ * nobody allocates. After mmap_lock and xen_programs_running. */
+static DEFINE_MUTEX(lock);
+static DEFINE_MUTEX(mapping);
 
 /* ---- pages of the guest's ---- */
 
@@ -101,21 +104,21 @@ struct loan {
 
 static void end_loan(struct loan *loan)
 {
-	mutex_lock(&lock);
+	mutex_lock(&mapping);
 	xen_area_unmap(loan->area);
-	mutex_unlock(&lock);
+	mutex_unlock(&mapping);
 }
 
 static bool loan_lost(struct mmu_interval_notifier *notifier, const struct mmu_notifier_range *range,
 		      unsigned long sequence)
 {
 	if (mmu_notifier_range_blockable(range))
-		mutex_lock(&lock);
-	else if (!mutex_trylock(&lock))
+		mutex_lock(&mapping);
+	else if (!mutex_trylock(&mapping))
 		return false;
 	mmu_interval_set_seq(notifier, sequence);
 	xen_area_unmap(container_of(notifier, struct loan, notifier)->area);
-	mutex_unlock(&lock);
+	mutex_unlock(&mapping);
 	return true;
 }
 
@@ -171,9 +174,9 @@ static int map_entries(struct vm_area_struct *vma, struct loan *loan)
 							 size, &loan_notifier);
 	if (rc)
 		return rc;
-	mutex_lock(&lock);
+	mutex_lock(&mapping);
 	rc = xen_area_map(loan->area, loan->entries, vma->vm_flags & VM_WRITE);
-	mutex_unlock(&lock);
+	mutex_unlock(&mapping);
 	if (rc)
 		mmu_interval_notifier_remove(&loan->notifier);
 	return rc;
@@ -201,9 +204,9 @@ static int map_loan(struct vm_area_struct *vma, struct xen_area *area)
 
 void xen_areas_suspend(void)
 {
-	mutex_lock(&lock);
+	mutex_lock(&mapping);
 	xen_areas_unmap_all();
-	mutex_unlock(&lock);
+	mutex_unlock(&mapping);
 }
 
 /* ---- files ---- */
@@ -329,7 +332,9 @@ static long areas_ioctl(struct file *file, unsigned int command, unsigned long a
 		if (copy_from_user(&notify, user, sizeof(notify)))
 			return -EFAULT;
 		mutex_lock(&lock);
+		mutex_lock(&mapping);
 		rc = xen_area_notify(core, notify.index, notify.action, notify.port);
+		mutex_unlock(&mapping);
 		mutex_unlock(&lock);
 		return rc;
 	default:

@@ -24,6 +24,7 @@
 struct session {
 	struct mutex lock;
 	wait_queue_head_t wait;
+	struct file *file;
 	struct xen_evtchn *core;
 	u64 memory[];
 };
@@ -35,6 +36,21 @@ void xen_evtchn_port_wake(void *context)
 	wake_up_interruptible(&session->wait);
 }
 
+/* Maybe after the last close() of it, and before its release. */
+int xen_evtchn_port_hold(void *context)
+{
+	struct session *session = context;
+
+	return get_file_rcu(session->file);
+}
+
+void xen_evtchn_port_put(void *context)
+{
+	struct session *session = context;
+
+	fput(session->file);
+}
+
 static int evtchn_open(struct inode *inode, struct file *file)
 {
 	struct session *session = kvzalloc(sizeof(*session) + xen_evtchn_size(), GFP_KERNEL_ACCOUNT);
@@ -43,6 +59,7 @@ static int evtchn_open(struct inode *inode, struct file *file)
 		return -ENOMEM;
 	mutex_init(&session->lock);
 	init_waitqueue_head(&session->wait);
+	session->file = file;
 	session->core = xen_evtchn_open(session->memory, session);
 	file->private_data = session;
 	return stream_open(inode, file);

@@ -14,6 +14,9 @@
 
 constexpr uint64_t page = xen::page_size;
 
+// Of /dev/xen/evtchn (evtchn_test.cc).
+int held_files();
+
 // A file that a program has open.
 class Program {
 public:
@@ -55,6 +58,7 @@ protected:
     }
     void TearDown() override
     {
+        EXPECT_EQ(held_files(), 0);
         EXPECT_EQ(xen::reclaim_grants(), 0u);
         EXPECT_EQ(sim::pages_in_use(), 0u);
         EXPECT_EQ(sim::grants_in_force(), 0u);

@@ -11,6 +11,8 @@
 namespace {
 
 unsigned wakes;
+int holds;
+bool is_closing;
 
 // A file that a program has open.
 class Program {
@@ -53,6 +55,12 @@ protected:
     {
         MachineTest::SetUp();
         wakes = 0;
+        is_closing = false;
+    }
+    void TearDown() override
+    {
+        EXPECT_EQ(holds, 0);
+        MachineTest::TearDown();
     }
     sim::Peer peer{7};
 };
@@ -272,14 +280,30 @@ TEST_F(Evtchn, SendsForMappings)
                 arguments[0] == xen::abi::evtchnop_send;
         return std::optional<long>();
     });
-    xen_evtchn_send(port);
+    ASSERT_EQ(xen_evtchn_hold(port), program.file);
+    EXPECT_EQ(holds, 1);
+    xen_evtchn_let_go(program.file, port);
     EXPECT_TRUE(peer.take_event(theirs));
     EXPECT_EQ(sent, 1u);
-    for (const uint32_t number : {0u, 3u, port + 1, UINT32_MAX}) // 3: xenstored's
-        xen_evtchn_send(number);
+    for (const uint32_t number : {0u, 3u, port + 1, UINT32_MAX}) { // 3: xenstored's
+        EXPECT_EQ(xen_evtchn_hold(number), nullptr);
+        ASSERT_EQ(xen_evtchn_hold(port), program.file);
+        xen_evtchn_let_go(program.file, number);
+    }
+    ASSERT_EQ(xen_evtchn_hold(port), program.file);
     EXPECT_EQ(xen_evtchn_unbind(program.file, port), 0);
-    xen_evtchn_send(port);
+    EXPECT_EQ(xen_evtchn_hold(port), nullptr);
+    xen_evtchn_let_go(program.file, port);
     EXPECT_EQ(sent, 1u);
+}
+
+// The last close() was, so nobody may hold it any more.
+TEST_F(Evtchn, FileThatIsBeingClosedSendsNothing)
+{
+    Program program;
+    const uint32_t port = program.listen();
+    is_closing = true;
+    EXPECT_EQ(xen_evtchn_hold(port), nullptr);
 }
 
 TEST_F(Evtchn, RestoredDomainsPortsAreNobodys)
@@ -300,6 +324,8 @@ TEST_F(Evtchn, RestoredDomainsPortsAreNobodys)
         theirs = other.listen() == port ? peer.bind(port) : 0;
     ASSERT_NE(theirs, 0u);
     peer.take_event(theirs);
+    EXPECT_EQ(xen_evtchn_hold(port), other.file);
+    xen_evtchn_let_go(other.file, 0);
 
     uint32_t ports[4];
     EXPECT_EQ(xen_evtchn_read(program.file, ports, 4), -EIO);
@@ -307,6 +333,8 @@ TEST_F(Evtchn, RestoredDomainsPortsAreNobodys)
     EXPECT_EQ(xen_evtchn_unmask(program.file, port), -EIO);
     EXPECT_EQ(xen_evtchn_unbind(program.file, port), -EIO);
     EXPECT_EQ(xen_evtchn_bind(program.file, 7, 0), -EIO);
+    ++holds; // since before
+    xen_evtchn_let_go(program.file, port);
     program.close();
     EXPECT_FALSE(peer.take_event(theirs));
     peer.notify(theirs);
@@ -316,3 +344,14 @@ TEST_F(Evtchn, RestoredDomainsPortsAreNobodys)
 } // namespace
 
 void xen_evtchn_port_wake(void *) { ++wakes; }
+
+int xen_evtchn_port_hold(void *)
+{
+    if (!is_closing)
+        ++holds;
+    return !is_closing;
+}
+
+void xen_evtchn_port_put(void *) { --holds; }
+
+int held_files() { return holds; }

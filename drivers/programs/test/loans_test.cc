@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <map>
 
+#include <programs/core/evtchn.h>
 #include <xen/hypercall.hpp>
 
 #include "areas.hpp"
@@ -108,7 +109,8 @@ TEST_F(Loans, XenWritesTheEntries)
         }
         xen_area_unmap(area);
         EXPECT_TRUE(xen_->mapped.empty());
-        xen_area_unmap(area); // there is nothing any more
+        xen_area_unmap(area);                                     // there is nothing any more
+        EXPECT_EQ(xen_area_map(area, entries, writable), -EBUSY); // or the first would unmap it
         xen_area_put(area);
     }
     EXPECT_TRUE(sim::complaints().empty());
@@ -149,6 +151,34 @@ TEST_F(Loans, ByteIsClearedBeforeAndOnce)
     xen_area_put(area);
 }
 
+// When it is unmapped; of one that never was mapped, at its end.
+TEST_F(Loans, EventIsSentOnce)
+{
+    const auto memory = std::make_unique<uint64_t[]>(xen_evtchn_size() / 8 + 1);
+    xen_evtchn *events = xen_evtchn_open(memory.get(), nullptr);
+    const auto port = static_cast<uint32_t>(xen_evtchn_bind(events, 7, 0));
+    sim::Peer peer{7};
+    const uint32_t theirs = peer.bind(port);
+    peer.take_event(theirs);
+    Program program;
+    for (const bool is_mapped : {true, false}) {
+        ASSERT_EQ(program.borrow(three), 0);
+        xen_area *area = program.get(3);
+        EXPECT_EQ(xen_area_notify(program.file, program.index, 2, port), 0);
+        EXPECT_EQ(held_files(), 1);
+        if (is_mapped) {
+            ASSERT_EQ(xen_area_map(area, entries, true), 0);
+            xen_area_unmap(area);
+        }
+        EXPECT_EQ(peer.take_event(theirs), is_mapped);
+        xen_area_put(area);
+        EXPECT_EQ(xen_area_forget(program.file, program.index, 3), 0);
+        EXPECT_EQ(peer.take_event(theirs), !is_mapped);
+        EXPECT_EQ(held_files(), 0);
+    }
+    xen_evtchn_close(events);
+}
+
 TEST_F(Loans, WhatXenDoesNotUnmapIsTold)
 {
     Program program;
@@ -174,14 +204,15 @@ TEST_F(Loans, AllAreUnmappedAtOnce)
     xen_areas_unmap_all();
     EXPECT_TRUE(xen_->mapped.empty());
     xen_areas_unmap_all();
-    EXPECT_EQ(xen_area_map(first, entries, true), 0); // it was cancelled
-    xen_areas_unmap_all();
+    ASSERT_EQ(program.borrow(three), 0);
+    xen_area *third = program.get(3);
 
     sim::restore();
-    EXPECT_EQ(xen_area_map(first, entries, true), -EIO); // domain 7 is another one
+    EXPECT_EQ(xen_area_map(third, entries, true), -EIO); // domain 7 is another one
     EXPECT_TRUE(xen_->mapped.empty());
     xen_area_put(first);
     xen_area_put(second);
+    xen_area_put(third);
     EXPECT_EQ(program.borrow(three), 0);
 }
 

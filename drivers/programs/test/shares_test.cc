@@ -245,9 +245,20 @@ TEST_F(EndOfShare, NothingAfterAChangeOfMind)
 TEST_F(EndOfShare, PortMayHaveGoneBefore)
 {
     EXPECT_EQ(xen_area_notify(program.file, program.index + page + 77, 3, port), 0);
-    xen_evtchn_close(std::exchange(events, nullptr));
+    EXPECT_EQ(xen_evtchn_unbind(events, port), 0);
     end();
     EXPECT_EQ(theirs[77], 0);
+}
+
+// A program that is killed: which of its files and mappings ends first is not said.
+TEST_F(EndOfShare, FileOfThePortStaysOpenUntilThen)
+{
+    for (const uint32_t action : {2u, 3u, 1u, 2u}) {
+        EXPECT_EQ(xen_area_notify(program.file, program.index, action, port), 0);
+        EXPECT_EQ(held_files(), action == 1 ? 0 : 1);
+    }
+    end();
+    EXPECT_EQ(held_files(), 0);
 }
 
 TEST_F(EndOfShare, WrongOnesAreRefused)
@@ -256,6 +267,7 @@ TEST_F(EndOfShare, WrongOnesAreRefused)
     EXPECT_EQ(xen_area_notify(program.file, program.index, UINT32_MAX, port), -EINVAL);
     EXPECT_EQ(xen_area_notify(program.file, program.index + 2 * page, 1, port), -ENOENT);
     EXPECT_EQ(xen_area_notify(program.file, UINT64_MAX, 3, port), -ENOENT);
+    EXPECT_EQ(xen_area_notify(program.file, program.index, 2, port + 1), -EINVAL);
     end();
     EXPECT_EQ(theirs[77], 1);
 }
