@@ -11,13 +11,15 @@ FLAGS = {
     "entry32": ["-O1", "-m32", "-ffreestanding", "-fno-exceptions", "-fno-pic",
                 "-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-nostdlib", "-static"],
     "heartbeat": ["-O2", "-static", "-s"],
+    "mapping": ["-O2", "-static", "-s"],
     "oracle": ["-O2", "-static", "-s"],
     "vchan": ["-O2", "-static", "-s"],
     "wire": ["-O2", "-static", "-s"],
     "xdp": ["-O2", "-static", "-s"],
 }
 LIBRARIES = {"vchan": ["-lxenvchan", "-lxenstore", "-lxenevtchn", "-lxengnttab", "-lxentoolcore", "-lxentoollog",
-                       "-lpthread"]}
+                       "-lpthread"],
+             "mapping": ["-lxengnttab", "-lxentoolcore", "-lxentoollog"]}
 
 
 def build(name):

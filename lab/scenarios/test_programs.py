@@ -63,6 +63,16 @@ def test_devices_are_the_superusers(world):
         assert guest.run(f"ls -l /dev/xen/{node}", check=True).out.startswith("crw------- 1 root root 10,")
 
 
+def test_what_programs_do_to_memory(world):
+    """Fork, move, protect, split, lock, read through the kernel: all of it is right, refused, or the mapping's end;
+    and nobody has a page of it left."""
+    guest = world.guest()
+    guest.put(programs.build("mapping"), "/tmp/mapping")
+    for _ in range(20):
+        guest.run(f"/tmp/mapping {guest.domid()} /root/direct", check=True)
+    guest.run("rm /root/direct", check=True)
+
+
 # In the page that both share anyway, one page each, and as many as there can be.
 @pytest.mark.parametrize("ring", [1024, 4096, 1 << 20])
 def test_two_guests_speak(pair, ring):
