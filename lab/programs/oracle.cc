@@ -2,7 +2,8 @@
 // Knows what a disk has to hold. A seed decides on everything that is written, so that a volume can
 // be judged afterwards, anywhere, by the seed and by what was acknowledged:
 //
-//   oracle fill  VOLUME SEED MIB JOBS             generation 0 everywhere, then a flush
+//   oracle fill  VOLUME SEED MIB JOBS             generation 0 everywhere, then a flush;
+//                                                 once before each write
 //   oracle write VOLUME SEED MIB JOBS SECONDS     each job overwrites parts of its own area, in
 //   batches
 //                                                 that end with a flush; says "flushed JOB N" for
