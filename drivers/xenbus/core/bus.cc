@@ -22,6 +22,7 @@ namespace {
 enum Life : uint32_t { starting, live, dead };
 
 constexpr uint16_t domid_first_reserved = 0x7ff0;
+constexpr uint16_t domid_invalid = 0x7ff4;
 constexpr unsigned nothing_delivered = ~0u;
 
 // Where a device's backend is. The directory is at most what struct xenbus_device holds.
@@ -321,8 +322,6 @@ void end(Device &device)
     xenbus_port_kick_scan(); // reaps it, and finds a successor that is there already
 }
 
-// Finds the backend that a device has in a restored domain. With no answer it is tried again; one
-// that says that there is none ends the device.
 Status restore(Device &device)
 {
     device.backend = TRY(read_backend(device.nodename));
@@ -335,19 +334,28 @@ Status restore(Device &device)
     return {};
 }
 
-// False: nothing else is to be done with the device now.
-bool is_restored(Device &device)
+// Is it known which backend a device has in a restored domain, or that it has none and goes? If
+// not, it is to be asked for again.
+Status settle(Device &device)
 {
-    if (device.unrestored.load() == 0)
-        return true;
+    if (device.gone.load() || device.unrestored.load() == 0)
+        return {};
     const Status status = restore(device);
-    if (status.ok())
-        return true;
-    if (is_answer(status.error()))
-        device.gone.store(1);
-    else
-        xenbus_port_kick_later(&device);
-    return false;
+    if (!is_answer(status.error()))
+        return status;
+    device.gone.store(1);
+    return {};
+}
+
+// The backend that it had may be a stranger by now.
+void wait_for_backend(Device &device, Error error)
+{
+    Line line;
+    log_warning(line.text(device.nodename)
+                    .text(": its backend is not known yet: error ")
+                    .number(static_cast<unsigned>(error)));
+    xenbus_port_restored(&device, "", domid_invalid);
+    xenbus_port_kick_later(&device);
 }
 
 } // namespace
@@ -385,12 +393,18 @@ extern "C" void xenbus_core_scan()
 
 extern "C" void xenbus_core_restore_bus()
 {
+    Status settled;
     for (Device *device = devices; device; device = device->next) {
-        if (device->life.load() != live || device->gone.load())
+        if (device->life.load() != live)
             continue;
         device->unrestored.store(1);
-        if (is_restored(*device) || device->gone.load())
+        // All of the guest waits: one is enough to find out that xenstored is silent.
+        if (settled.error() != Error::timed_out)
+            settled = settle(*device);
+        if (settled.ok())
             xenbus_port_kick(device);
+        else
+            wait_for_backend(*device, settled.error());
     }
     xenbus_port_kick_scan();
 }
@@ -400,10 +414,12 @@ extern "C" void xenbus_core_step(xenbus_core_device *device)
     if (device->life.load() != live)
         return;
     xenbus_port_lock(device);
-    const bool restored = device->gone.load() || is_restored(*device);
+    const bool settled = settle(*device).ok();
     xenbus_port_unlock(device);
-    if (!restored && !device->gone.load())
+    if (!settled) {
+        xenbus_port_kick_later(device);
         return;
+    }
     const Result<XenbusState> state = read_backend_state(*device);
     const Result<bool> finished = is_finished(*device, state);
     if (device->gone.load() || (finished.ok() && finished.value())) {

@@ -96,8 +96,9 @@ void xenbus_port_unlock(struct xenbus_core_device *device);
 int xenbus_port_deliver(struct xenbus_core_device *device, unsigned state);
 
 /* The device's backend is another one since the domain was restored: its driver has to connect anew,
- * and will be told the state. From xenbus_core_restore_bus(), or later from a step, with the device
- * locked. Sleeps. */
+ * and will be told the state. An empty directory: nobody knows yet which one; the driver leaves the
+ * one that it had, waits, and will be told. From xenbus_core_restore_bus(), or later from a step,
+ * with the device locked. Sleeps. */
 void xenbus_port_restored(struct xenbus_core_device *device, const char *otherend,
 			  uint16_t otherend_id);
 

@@ -38,7 +38,6 @@ static void restored(void)
 				       xen_arch_store_port());
 	if (rc)
 		pr_err("cannot talk to xenstore any more: %d\n", rc);
-	xenbus_core_restore_control();
 	xenbus_core_restore_bus();
 	memalloc_noio_restore(noio);
 }
@@ -64,6 +63,8 @@ void xenbus_suspend(void)
 	if (IS_ENABLED(CONFIG_XEN_PROGRAMS))
 		xen_programs_resume(rc == 0);
 	unlock_device_hotplug();
+	if (!rc)
+		xenbus_core_restore_control();
 	if (rc < 0)
 		pr_err("not suspended: error %d\n", rc);
 	else
