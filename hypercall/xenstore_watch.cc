@@ -11,6 +11,8 @@ namespace {
 
 constexpr uint32_t retire_milliseconds = 1000; // between looks at a running watch
 
+constinit Atomic<uint32_t> renewals_held;
+
 void mark_watch(Watch &watch, const char *path, size_t length)
 {
     const bool fits = length < sizeof(watch.fired_.data);
@@ -153,6 +155,12 @@ Error unwatch(Watch &watch)
 
 void forget(Watch &watch) { retire_watch(watch); }
 
+void hold_renewals(bool held)
+{
+    renewals_held.store(held);
+    wake();
+}
+
 void renew_watches()
 {
     for (;;) {
@@ -160,7 +168,7 @@ void renew_watches()
         {
             LockGuard guard(client.lock);
             Watch *watch = oldest_stale(); // the kernel's, before those of programs
-            if (watch == nullptr)
+            if (watch == nullptr || renewals_held.load() != 0)
                 return;
             watch->stale_ = false;
             copy.path = watch->path;

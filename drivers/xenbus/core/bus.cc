@@ -394,6 +394,7 @@ extern "C" void xenbus_core_scan()
 extern "C" void xenbus_core_restore_bus()
 {
     Status settled;
+    xenstore::hold_renewals(true); // the devices' watches come before those of programs
     for (Device *device = devices; device; device = device->next) {
         if (device->life.load() != live)
             continue;
@@ -406,6 +407,7 @@ extern "C" void xenbus_core_restore_bus()
         else
             wait_for_backend(*device, settled.error());
     }
+    xenstore::hold_renewals(false);
     xenbus_port_kick_scan();
 }
 

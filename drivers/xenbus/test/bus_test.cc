@@ -4,6 +4,7 @@
 #include "fake_kernel.hpp"
 
 #include <cerrno>
+#include <functional>
 
 #include <xenstore_wire.hpp>
 
@@ -430,6 +431,42 @@ TEST_F(Restored, DevicesShareTheWaitForAnXenstoredThatIsSilent)
     EXPECT_EQ(disk()->otherend, back_);
     EXPECT_EQ(kernel_.present("vif-7")->otherend, backend("vif", "7"));
     EXPECT_EQ(kernel_.present("vif-7")->restored, 2u);
+}
+
+// The new host allows fewer watches: a device that had none would wait for ever. xenstore's thread
+// gets in between at any time.
+TEST_F(Restored, DevicesHaveTheirWatchesBeforePrograms)
+{
+    for (unsigned turn = 1; turn <= 6; turn++) {
+        SCOPED_TRACE(turn);
+        xen::Watch programs[3];
+        const unsigned quota = sim::store::guest_watches();
+        for (xen::Watch &watch : programs)
+            ASSERT_TRUE(xen::xenstore::watch(watch, "p", "", [](void *, const char *) {}).ok());
+        sim::restore();
+        sim::store::refuse([quota](Message request, const std::string &) {
+            const bool full = sim::store::guest_watches() >= quota;
+            return request == Message::watch && full ? "EQUOTA" : nullptr;
+        });
+        unsigned requests = 0;
+        const std::function<void()> ahead = [&] {
+            if (++requests == turn)
+                xen::xenstore::run_once();
+            else
+                sim::before_request(ahead);
+        };
+        sim::before_request(ahead);
+        const unsigned before = disk()->restored;
+        xenbus_core_restore_bus();
+        EXPECT_EQ(disk()->restored, before + 1);
+        EXPECT_EQ(disk()->otherend, back_);
+        sim::before_request({});
+        kernel_.run();
+        EXPECT_EQ(sim::store::guest_watches(), quota);
+        sim::store::refuse({});
+        for (xen::Watch &watch : programs)
+            xen::xenstore::unwatch(watch);
+    }
 }
 
 // ... unless it is not there when xenstored has an answer.

@@ -88,6 +88,8 @@ Status watch(Watch &watch, const char *directory, const char *key,
 Error unwatch(Watch &watch);
 // The same, and xenstored is not asked.
 void forget(Watch &watch);
+// Until it is called with false, none is registered again: new ones get the room.
+void hold_renewals(bool held);
 
 // Any request, for somebody else: the type and the payload are as they were given. Returns the
 // length of the answer in `reply`, which has room for xenstore_payload_max; `refused`: of an
