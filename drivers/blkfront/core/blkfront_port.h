@@ -155,7 +155,7 @@ void blkfront_work(struct blkfront *disk);
 void blkfront_expire(struct blkfront *disk, enum blkfront_result result);
 
 /* The domain was restored, and has another backend. Connects anew, to the same disk; what was in
- * flight completes as interrupted. */
+ * flight completes as interrupted. An empty `backend` is not known yet: waits for the next call. */
 void blkfront_restored(struct blkfront *disk, const char *backend, uint16_t backend_domain);
 
 /* Starts a request. 0, or nothing was done and: -EAGAIN, not connected at the moment; -EBUSY,

@@ -223,8 +223,10 @@ void Disk::restored(const char *backend, DomId backend_domain)
     device_.backend = backend_domain;
     device_.broken.store(0);
     backend_state_ = XenbusState::unknown;
-    refused_ = close_wanted_ = false;
-    start_again();
+    refused_ = close_wanted_ = start_wanted_ = false;
+    phase_ = Phase::closed;
+    if (backend_.length)
+        start_again();
 }
 
 void Disk::detach()

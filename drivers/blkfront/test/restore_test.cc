@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 // A disk whose domain is suspended and restored: nothing of the old connection counts, nothing is
 // lost, and the next one may be to a backend that offers something else.
+#include <cerrno>
+
 #include <xen/grant.hpp>
 
 #include "frontend.hpp"
@@ -130,6 +132,41 @@ TEST_F(Restore, HeldRequestsComeBack)
     EXPECT_EQ(blkfront_in_flight(disk), 1u);
     restore();
     EXPECT_EQ(kernel.completions.size(), 1u);
+    EXPECT_EQ(backend->frontend_state(), 4u);
+    expect_working();
+}
+
+// Nobody knows which backend it has yet: the one of before is not gone on with, though what kept it
+// from that is over.
+TEST_F(Restore, WaitsUntilItsBackendIsKnown)
+{
+    kernel.wishes.persistent_grants = false;
+    backend->automatic = false;
+    connect();
+    Page page;
+    ASSERT_EQ(submit(BLKFRONT_READ, 0, {page.segment()}), 0);
+    sim::run();
+    Request request;
+    ASSERT_TRUE(backend->take(request));
+    ASSERT_NE(backend->peer().map(request.segments[0].grant), nullptr);
+    sim::store::write(backend_dir + "/state", "6"); // closed, with the page mapped
+    pump();
+    sim::store::write(backend_dir + "/state", "2");
+    pump();
+    ASSERT_EQ(blkfront_in_flight(disk), 1u);
+    backend->vanish();
+    sim::restore();
+    const unsigned requests = sim::store::requests();
+    blkfront_restored(disk, "", 0x7ff4);
+    blkfront_work(disk);
+    blkfront_expire(disk, BLKFRONT_ERROR);
+    blkfront_work(disk);
+    EXPECT_EQ(sim::store::requests(), requests);
+    EXPECT_EQ(sim::grants_in_force(), 0u);
+    EXPECT_EQ(submit(BLKFRONT_READ, 0, {page.segment()}), -EAGAIN);
+    restore();
+    EXPECT_EQ(kernel.completions.size(), 1u);
+    EXPECT_EQ(kernel.failed, 0u);
     EXPECT_EQ(backend->frontend_state(), 4u);
     expect_working();
 }
