@@ -204,12 +204,14 @@ void NetFront::restored(const char *backend, DomId backend_id)
 {
     quiesce();
     (void)release();
+    gave_up_ = paused_ = leaving_ = false;
+    state_ = backend_state_ = XenbusState::unknown;
+    if (*backend == 0)
+        return;
     xenstore::unwatch(carrier_watch_);
     backend_ = join_path(backend, "").take();
     link_.backend_id = backend_id;
     start_watch(carrier_watch_, backend_, "carrier", on_setting, this);
-    gave_up_ = paused_ = leaving_ = false;
-    state_ = backend_state_ = XenbusState::unknown;
     (void)set_state(XenbusState::initialising);
 }
 

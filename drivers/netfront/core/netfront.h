@@ -166,7 +166,7 @@ void netfront_hash_changed(struct netfront *device);
 int netfront_filter_multicast(struct netfront *device, bool on);
 
 /* The domain was restored, and has another backend: connects anew. Packets on their way are lost.
- * Thread. */
+ * An empty `backend` is not known yet: waits for the next call. Thread. */
 void netfront_restored(struct netfront *device, const char *backend, uint16_t backend_id);
 
 /* Ends the device whatever its state, without waiting for the backend. From then on the core calls

@@ -77,6 +77,27 @@ TEST_F(Restore, BeforeThereWasAConnection)
     expect_traffic();
 }
 
+// Nobody knows yet which backend it has: the one of before is not gone on with.
+TEST_F(Restore, WaitsUntilItsBackendIsKnown)
+{
+    connect();
+    const unsigned watches = sim::store::guest_watches();
+    backend->respond_rx({.id = 5, .offset = 0, .flags = 0, .status = 100}); // it is to be left
+    sim::restore();
+    const unsigned requests = sim::store::requests();
+    netfront_restored(device, "", 0x7ff4);
+    EXPECT_FALSE(link);
+    netfront_work(device);
+    netfront_reconnect(device);
+    netfront_retry(device);
+    EXPECT_EQ(sim::store::requests(), requests);
+    expect_nothing_held();
+    restore();
+    EXPECT_EQ(front_state(), "4");
+    expect_traffic();
+    EXPECT_EQ(sim::store::guest_watches(), watches);
+}
+
 // One that is given up, too.
 TEST_F(Restore, BrokenInterfacesHeal)
 {
