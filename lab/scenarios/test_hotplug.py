@@ -45,6 +45,7 @@ def test_nobody_opens_a_disk_that_goes(world, backend, name):
     disk = Disk(guest, name, 8, backend).attach()
     guest.run(f"(while dd if={disk.device} of=/dev/null bs=4k count=1 iflag=direct; do :; done; "
               "mv /tmp/dd.running /tmp/dd) 2>/tmp/dd.running >/dev/null &", check=True)
+    guest.run(AWAIT.format("grep -q copied /tmp/dd.running"), check=True)
     disk.detach()
     guest.run(AWAIT.format("[ -f /tmp/dd ]"), check=True)
     assert "failed to open" in guest.run("tail -n 1 /tmp/dd; rm /tmp/dd", check=True).out

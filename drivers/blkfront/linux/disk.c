@@ -165,7 +165,8 @@ void vbd_resume_queue(struct vbd *vbd)
 	blk_mq_unquiesce_queue(vbd->gd->queue);
 }
 
-static void change_disk(struct vbd *vbd, const struct blkfront_geometry *geometry)
+/* Says whether it is another disk for those who open it from now on. */
+static bool change_disk(struct vbd *vbd, const struct blkfront_geometry *geometry)
 {
 	struct gendisk *gd = vbd->gd;
 	bool reformatted = geometry->sector_size != vbd->geometry.sector_size;
@@ -173,17 +174,15 @@ static void change_disk(struct vbd *vbd, const struct blkfront_geometry *geometr
 	if (!same_limits(geometry, &vbd->geometry))
 		set_limits(gd->queue, geometry);
 	vbd->geometry = *geometry;
-	if (reformatted && vbd->live) {
-		/* Nobody has it open; whoever does so next finds its partitions. */
+	if (reformatted && vbd->live) /* nobody has it open */
 		set_bit(GD_NEED_PART_SCAN, &gd->state);
-		kobject_uevent(&disk_to_dev(gd)->kobj, KOBJ_CHANGE);
-	}
+	return reformatted && vbd->live;
 }
 
 void blkfront_port_ready(void *owner, const struct blkfront_geometry *geometry)
 {
 	struct vbd *vbd = owner;
-	bool first = !vbd->gd;
+	bool first = !vbd->gd, other = false;
 
 	if (first) {
 		int rc = create_disk(vbd, geometry);
@@ -193,13 +192,15 @@ void blkfront_port_ready(void *owner, const struct blkfront_geometry *geometry)
 			return;
 		}
 	} else {
-		change_disk(vbd, geometry);
+		other = change_disk(vbd, geometry);
 	}
 	set_disk_ro(vbd->gd, geometry->read_only);
 	set_capacity_and_notify(vbd->gd, geometry->sectors);
 	vbd_debug_add(vbd);
 	atomic_cmpxchg(&vbd->users, VBD_BARRED, 0);
 	vbd_resume_queue(vbd);
+	if (other) /* whoever is told can open it, and finds its partitions */
+		kobject_uevent(&disk_to_dev(vbd->gd)->kobj, KOBJ_CHANGE);
 	if (first) {
 		vbd_start_ageing(vbd);
 		/*
