@@ -215,9 +215,10 @@ void blkfront_port_pause(void *owner, bool drain);
 void blkfront_port_failed(void *owner);
 
 /* The backend wants to close for good, or has become a disk with other sectors. If nobody has the
- * disk open, nobody can open it from now until ready (which may never come), and it closes, or
- * changes. False if it is in use: it goes on working in the first case, until blkfront_work() finds
- * that this has ended; in the second one the other disk is refused. Never sleeps. */
+ * disk open, nobody can open it from now until ready or failed (which may never come), and it
+ * closes, or changes. False if it is in use: it goes on working in the first case, until
+ * blkfront_work() finds that this has ended; in the second one the other disk is refused. Never
+ * sleeps. */
 bool blkfront_port_bar_users(void *owner);
 
 /* What the kernel would like. Asked before each connection. */

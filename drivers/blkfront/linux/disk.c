@@ -19,18 +19,24 @@ static void vbd_free_disk(struct gendisk *gd)
 	vbd_free(gd->private_data);
 }
 
+/* Who scans a new disk for partitions may wait for the backend for ever: no user. */
+static bool is_scan(const struct vbd *vbd)
+{
+	return current_work() == &vbd->add_work;
+}
+
 static int vbd_open(struct block_device *bdev, fmode_t mode)
 {
 	struct vbd *vbd = bdev->bd_disk->private_data;
 
-	return atomic_inc_unless_negative(&vbd->users) ? 0 : -ENXIO;
+	return is_scan(vbd) || atomic_inc_unless_negative(&vbd->users) ? 0 : -ENXIO;
 }
 
 static void vbd_release(struct gendisk *gd, fmode_t mode)
 {
 	struct vbd *vbd = gd->private_data;
 
-	if (atomic_dec_and_test(&vbd->users))
+	if (!is_scan(vbd) && atomic_dec_and_test(&vbd->users))
 		blkfront_port_wake(vbd);
 }
 
@@ -135,7 +141,7 @@ void vbd_add_work(struct work_struct *work)
 
 	if (rc)
 		dev_err(&vbd->xdev->dev, "cannot add %s: error %d\n", vbd->name, rc);
-	vbd->live = !rc;
+	WRITE_ONCE(vbd->live, !rc);
 	complete(&vbd->added);
 }
 
@@ -169,14 +175,15 @@ void vbd_resume_queue(struct vbd *vbd)
 static bool change_disk(struct vbd *vbd, const struct blkfront_geometry *geometry)
 {
 	struct gendisk *gd = vbd->gd;
+	bool live = READ_ONCE(vbd->live);
 	bool reformatted = geometry->sector_size != vbd->geometry.sector_size;
 
 	if (!same_limits(geometry, &vbd->geometry))
 		set_limits(gd->queue, geometry);
 	vbd->geometry = *geometry;
-	if (reformatted && vbd->live) /* nobody has it open */
+	if (reformatted && live) /* nobody has it open */
 		set_bit(GD_NEED_PART_SCAN, &gd->state);
-	return reformatted && vbd->live;
+	return reformatted && live;
 }
 
 void blkfront_port_ready(void *owner, const struct blkfront_geometry *geometry)
@@ -232,13 +239,15 @@ void blkfront_port_pause(void *owner, bool drain)
 
 void blkfront_port_failed(void *owner)
 {
-	vbd_resume_queue(owner);
+	struct vbd *vbd = owner;
+
+	atomic_cmpxchg(&vbd->users, VBD_BARRED, 0); /* they find out */
+	vbd_resume_queue(vbd);
 }
 
 bool blkfront_port_bar_users(void *owner)
 {
 	struct vbd *vbd = owner;
 
-	/* Who scans it for partitions may wait for the backend for ever: no user yet. */
-	return !vbd->live || atomic_cmpxchg(&vbd->users, 0, VBD_BARRED) <= 0;
+	return atomic_cmpxchg(&vbd->users, 0, VBD_BARRED) <= 0;
 }

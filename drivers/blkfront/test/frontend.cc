@@ -49,8 +49,10 @@ void blkfront_port_pause(void *owner, bool drain)
 
 void blkfront_port_failed(void *owner)
 {
-    EXPECT_FALSE(kernel_of(owner).detached);
-    ++kernel_of(owner).failed;
+    Kernel &kernel = kernel_of(owner);
+    EXPECT_FALSE(kernel.detached);
+    kernel.barred = false;
+    ++kernel.failed;
 }
 
 bool blkfront_port_bar_users(void *owner)
