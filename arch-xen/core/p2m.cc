@@ -59,15 +59,9 @@ void translation_init(abi::StartInfo *start_info)
         guest.frames_translated = features.submap >> abi::feature_auto_translated_physmap & 1;
 
     // Linux describes each page that there may be, in memory that there is.
-    guest.most_pages = guest.pages;
-    uint64_t start[XEN_MAP_ENTRIES], size[XEN_MAP_ENTRIES];
-    const unsigned ranges = xen_memory_map(8 * guest.pages << page_shift, start, size);
-    for (unsigned i = 0; i < ranges && !(start_info->flags & abi::sif_initdomain); i++) {
-        const uint64_t end = (start[i] + size[i]) >> page_shift;
-        if (start[i] >> page_shift < guest.pages && end > guest.pages)
-            guest.most_pages = end; // further ones follow a hole
-    }
-
+    guest.most_pages = start_info->flags & abi::sif_initdomain
+                           ? guest.pages
+                           : xen_memory_most(guest.pages, 8 * guest.pages);
     machine_frames_init();
 }
 

@@ -63,6 +63,25 @@ TEST_F(Memory, IsWhatTheMapHasOfIt)
     EXPECT_EQ(ranges(UINT64_MAX), (Ranges{{0, 0x1000}, {0x2000, 0x9000}, {0x20000, 0x1000}}));
 }
 
+// What follows a hole is no use: Linux describes all pages up to the last one.
+TEST_F(Memory, GrowsToTheEndOfTheRangeThatItBootedIn)
+{
+    map_ = {{0, 0xa0, 1}, {0x100, 0x700, 1}, {0x800, 0x100, 2}, {0xa00, 0x600, 1}};
+    for (auto &entry : map_) {
+        entry.address <<= 12;
+        entry.size <<= 12;
+    }
+    EXPECT_EQ(xen_memory_most(0x400, 0x2000), 0x800u);
+    EXPECT_EQ(xen_memory_most(0x400, 0x600), 0x600u);
+    EXPECT_EQ(xen_memory_most(0x100, 0x2000), 0x100u); // a boundary
+    EXPECT_EQ(xen_memory_most(0x800, 0x2000), 0x800u);
+    EXPECT_EQ(xen_memory_most(0x880, 0x2000), 0x880u);
+    EXPECT_EQ(xen_memory_most(0xb00, 0x2000), 0x1000u);
+    EXPECT_EQ(xen_memory_most(0x1100, 0x2000), 0x1100u);
+    result_ = -ENOSYS;
+    EXPECT_EQ(xen_memory_most(0x400, 0x2000), 0x400u);
+}
+
 TEST_F(Memory, MapsDoNotGoBeyondTheirRoom)
 {
     map_.assign(XEN_MAP_ENTRIES, {0, 0x1000, 1});

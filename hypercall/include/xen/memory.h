@@ -15,7 +15,7 @@
 extern "C" {
 #endif
 
-enum { XEN_MAP_ENTRIES = 32 };
+enum { XEN_MAP_ENTRIES = 64 }; /* Xen leaves out further ones */
 enum { XEN_RESERVATION_MAX = 64 }; /* frames that a kernel gives or takes at once */
 
 /* Where there may be memory below `end`, as the toolstack describes it (XENMEM_memory_map); in bytes.
@@ -23,6 +23,9 @@ enum { XEN_RESERVATION_MAX = 64 }; /* frames that a kernel gives or takes at onc
  * (XENMEM_maximum_reservation) is another thing, and grows with what the toolstack wants. */
 unsigned int xen_memory_map(uint64_t end, uint64_t start[XEN_MAP_ENTRIES],
 			    uint64_t size[XEN_MAP_ENTRIES]);
+
+/* How many pages, up to `limit`, a guest that booted with `pages` may have later: to the next hole. */
+uint64_t xen_memory_most(uint64_t pages, uint64_t limit);
 
 /* Machine frames go back to Xen; or some come, for the frames of the domain's in `frames`, which are
  * replaced by them. Return for how many of them it was done, from the first on. */
