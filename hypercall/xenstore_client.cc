@@ -39,6 +39,7 @@ void start_over()
         finish_request(Error::protocol);
     client.parser.reset();
     client.abandoned = 0;
+    client.out_length = client.out_sent = 0;
     if (client.ring.can_reconnect() && client.reconnects++ < reconnects_max) {
         client.state = State::reconnecting;
         client.ring.reconnect();
@@ -69,13 +70,39 @@ bool take_reply(const Header &header, Violation &violation)
         finish_request(error ? parse_error(client.reply, header.length) : Error::none);
         return true;
     }
+    // All that fit into the ring may be unanswered.
+    static_assert(ring_size / sizeof(Header) <= 64);
     const uint32_t age = client.id - 1 - header.request;
-    if (age >= 32 || (client.abandoned >> age & 1) == 0) {
+    if (age >= 64 || (client.abandoned >> age & 1) == 0) {
         violation = {"request id", header.request};
         return false;
     }
-    client.abandoned &= ~(1u << age);
+    client.abandoned &= ~(uint64_t{1} << age);
     return true;
+}
+
+bool all_sent() { return client.out_sent == client.out_length; }
+
+// xenstored has not taken a part of the latest request, to wait for the rest.
+bool in_one_piece()
+{
+    if (client.state != State::ready)
+        return true;
+    const uint32_t unread = client.ring.unread();
+    return all_sent() && (unread == 0 || unread >= client.out_length);
+}
+
+// Sends as much as there is room for.
+Status send_rest()
+{
+    if (all_sent())
+        return {};
+    const char *rest = client.out + client.out_sent;
+    const uint32_t some = TRY(client.ring.send(rest, client.out_length - client.out_sent));
+    client.out_sent += some;
+    if (some != 0)
+        notify(client.port);
+    return {};
 }
 
 // Takes at most one message. Returns whether anything moved.
@@ -88,9 +115,10 @@ bool take_message(Violation &violation)
     if (client.state != State::ready)
         return false;
     bool moved = false;
+    const Status sent = send_rest();
     const auto whole = client.parser.feed(client.ring, moved);
     const Header &header = client.parser.header();
-    if (!whole.ok()) {
+    if (!sent.ok() || !whole.ok()) {
         violation = {"ring index or length", header.length};
         start_over();
         return true;
@@ -164,20 +192,6 @@ bool wait_until(uint64_t deadline, Done done)
     }
 }
 
-// The stream ends in the middle of a request: nobody can use it any more.
-void abandon_stream()
-{
-    bool dead;
-    {
-        LockGuard guard(client.lock);
-        if (client.state != State::ready)
-            return;
-        start_over();
-        dead = client.state == State::dead;
-    }
-    report({"end of stream inside request", client.id}, dead);
-}
-
 } // namespace
 
 void wake()
@@ -203,9 +217,6 @@ Request::~Request() { xen_port_xenstore_unlock(); }
 
 Request &Request::add(const char *data, size_t length)
 {
-    // Nothing to send is no part: when send() came to it, the reply might have been there already.
-    if (length == 0)
-        return *this;
     parts_[count_++] = {data, static_cast<uint32_t>(length)};
     header_.length += static_cast<uint32_t>(length);
     return *this;
@@ -213,32 +224,22 @@ Request &Request::add(const char *data, size_t length)
 
 Request &Request::add_string(const char *text) { return add(text, text_length(text) + 1); }
 
-Status Request::send(uint64_t deadline)
+void Request::start()
 {
-    for (unsigned part = 0; part <= count_; ++part) {
-        const char *data =
-            part == 0 ? reinterpret_cast<const char *>(&header_) : parts_[part - 1].data;
-        uint32_t left = part == 0 ? sizeof(header_) : parts_[part - 1].length;
-        Error error = Error::none;
-        const bool sent = wait_until(deadline, [&] {
-            if (!client.waiting) {
-                error = Error::protocol; // a violation, or a reply to half a request
-                return true;
-            }
-            const auto some = client.ring.send(data, left);
-            error = some.error();
-            data += some.value();
-            left -= some.value();
-            if (some.value() != 0)
-                notify(client.port);
-            return left == 0 || !some.ok();
-        });
-        if (!sent || error != Error::none) {
-            abandon_stream();
-            return sent ? error : Error::timed_out;
-        }
+    client.abandoned <<= 1;
+    if (client.waiting) // the previous one timed out
+        client.abandoned |= 1;
+    header_.request = ++client.id;
+    client.waiting = true;
+    client.refused = false;
+    client.expected = static_cast<Message>(header_.type);
+    __builtin_memcpy(client.out, &header_, sizeof(header_));
+    client.out_length = sizeof(header_);
+    client.out_sent = 0;
+    for (unsigned i = 0; i < count_; ++i) {
+        __builtin_memcpy(client.out + client.out_length, parts_[i].data, parts_[i].length);
+        client.out_length += parts_[i].length;
     }
-    return {};
 }
 
 Result<Reply> Request::run_any()
@@ -254,21 +255,15 @@ Result<Reply> Request::run_any()
             error = client.state == State::dead ? Error::protocol : Error::no_device;
             return true;
         }
-        client.abandoned <<= 1;
-        if (client.waiting) // the previous one timed out
-            client.abandoned |= 1;
-        client.id++;
-        client.waiting = true;
-        client.refused = false;
-        client.expected = static_cast<Message>(header_.type);
+        if (!all_sent()) // of one that timed out
+            return false;
+        start();
         return true;
     });
     if (!usable)
         return Error::timed_out;
     if (error != Error::none)
         return error;
-    header_.request = client.id;
-    TRY(send(deadline));
     const bool answered = wait_until(deadline, [&] {
         error = client.error;
         return !client.waiting;
@@ -330,6 +325,7 @@ Status start(void *page, EventPort port)
         attach(page, port);
         client.waiting = false;
         client.abandoned = 0;
+        client.out_length = client.out_sent = 0;
         client.transactions = 0;
         client.state = State::ready;
     }
@@ -359,7 +355,7 @@ Status suspend()
     const uint64_t deadline = xen_port_now() + patience;
     for (;;) {
         xen_port_xenstore_lock();
-        if (client.transactions == 0)
+        if (client.transactions == 0 && wait_until(deadline, in_one_piece))
             break;
         xen_port_xenstore_unlock();
         if (xen_port_now() >= deadline)

@@ -44,7 +44,12 @@ struct Client {
     bool refused = false; // the reply is an error's name
     uint32_t reply_length = 0;
     char reply[payload_max]{};
-    uint32_t abandoned = 0; // bit n: nobody waits any more for the reply to id - 1 - n
+    uint64_t abandoned = 0; // bit n: nobody waits any more for the reply to id - 1 - n
+
+    // the latest request; what of it has no room in the ring goes out whoever waits for it
+    char out[sizeof(Header) + payload_max]{};
+    uint32_t out_length = 0;
+    uint32_t out_sent = 0;
 
     Watch *watches = nullptr; // newest first
     Watch *running = nullptr;
@@ -93,7 +98,7 @@ private:
         uint32_t length;
     };
 
-    Status send(uint64_t deadline);
+    void start(); // under the lock: becomes the one in flight
 
     Header header_;
     Part parts_[3];

@@ -57,6 +57,8 @@ Result<uint32_t> Ring::receive(void *to, uint32_t size)
     return total;
 }
 
+uint32_t Ring::unread() const { return req_prod_ - load_shared(page_->req_cons); }
+
 uint32_t Ring::progress()
 {
     const uint32_t consumed = load_shared(page_->req_cons);

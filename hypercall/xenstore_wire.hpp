@@ -60,6 +60,9 @@ public:
     // Takes at most `size` bytes; returns how many.
     Result<uint32_t> receive(void *to, uint32_t size);
 
+    // How much of what was sent xenstored has yet to take.
+    uint32_t unread() const;
+
     // A number that moves when xenstored sent something that was taken, or took something.
     uint32_t progress();
 

@@ -120,6 +120,20 @@ TEST_F(Restore, LateRepliesMayStillCome)
     EXPECT_TRUE(sim::complaints().empty());
 }
 
+// The next xenstored could not make sense of the rest of it.
+TEST_F(Restore, HalfARequestIsSentFirst)
+{
+    const std::string value(3000, 'v');
+    store::answer(false);
+    EXPECT_EQ(xs::write({}, "/b", "", value.c_str()).error(), xen::Error::timed_out);
+    ASSERT_EQ(xs::suspend().error(), xen::Error::busy);
+    store::answer(true);
+    sim::restore();
+    EXPECT_TRUE(store::read("/b") == value);
+    EXPECT_TRUE(works());
+    EXPECT_TRUE(sim::complaints().empty());
+}
+
 TEST_F(Restore, TransactionsEndFirst)
 {
     const auto transaction = xs::begin();

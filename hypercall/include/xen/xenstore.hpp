@@ -52,8 +52,9 @@ Status start(void *ring, EventPort port);
 void stop();
 
 // Around a suspension of the domain: waits until nobody is in the middle of a request or a
-// transaction, and keeps all others waiting until resume(). busy: a transaction does not end. The
-// ring is empty then, so that it does not matter whether this xenstored reads on or another.
+// transaction, and keeps all others waiting until resume(). busy: a transaction does not end, or
+// xenstored does not take the rest of a request. What the ring holds then is whole, so that it does
+// not matter whether this xenstored reads on or another.
 Status suspend();
 // The domain goes on as it was.
 void resume();
