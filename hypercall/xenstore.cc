@@ -94,7 +94,7 @@ Result<Transaction> begin()
     const uint32_t length = text_length(reply.data, reply.length);
     const uint64_t id = TRY(parse_number(reply.data, length, UINT32_MAX));
     ++client.transactions;
-    return Transaction{static_cast<uint32_t>(id)};
+    return Transaction{static_cast<uint32_t>(id), reply.connection};
 }
 
 namespace {
@@ -117,15 +117,12 @@ void abort(Transaction t)
     (void)end(t, "F");
 }
 
-Result<uint32_t> forward(uint32_t type, Transaction t, uint32_t &life, const char *payload,
-                         uint32_t length, char *reply, bool &refused)
+Result<uint32_t> forward(uint32_t type, Transaction &t, const char *payload, uint32_t length,
+                         char *reply, bool &refused)
 {
     Request request(static_cast<Message>(type), t);
-    // It has the lock by now: the domain is not restored before the answer is there.
-    if (t.value != 0 && life != domain_lives())
-        return Error::again;
-    life = domain_lives();
     const Reply answer = TRY(request.add(payload, length).run_any());
+    t.connection = answer.connection;
     __builtin_memcpy(reply, answer.data, answer.length);
     refused = client.refused;
     return answer.length;

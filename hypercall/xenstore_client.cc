@@ -38,6 +38,7 @@ void start_over()
     if (client.waiting)
         finish_request(Error::protocol);
     client.parser.reset();
+    client.connection++;
     client.abandoned = 0;
     client.out_length = client.out_sent = 0;
     if (client.ring.can_reconnect() && client.reconnects++ < reconnects_max) {
@@ -208,7 +209,8 @@ void wait(uint32_t seen, uint32_t milliseconds)
 // ---- requests ----
 
 Request::Request(Message type, Transaction transaction)
-    : header_{static_cast<uint32_t>(type), 0, transaction.value, 0}
+    : header_{static_cast<uint32_t>(type), 0, transaction.value, 0},
+      connection_(transaction.connection)
 {
     xen_port_xenstore_lock();
 }
@@ -229,6 +231,7 @@ void Request::start()
     client.abandoned <<= 1;
     if (client.waiting) // the previous one timed out
         client.abandoned |= 1;
+    connection_ = client.connection;
     header_.request = ++client.id;
     client.waiting = true;
     client.refused = false;
@@ -255,6 +258,10 @@ Result<Reply> Request::run_any()
             error = client.state == State::dead ? Error::protocol : Error::no_device;
             return true;
         }
+        if (header_.transaction != 0 && connection_ != client.connection) {
+            error = Error::again;
+            return true;
+        }
         if (!all_sent()) // of one that timed out
             return false;
         start();
@@ -272,7 +279,7 @@ Result<Reply> Request::run_any()
         return Error::timed_out;
     if (error != Error::none && !client.refused)
         return error;
-    return Reply{client.reply, client.reply_length};
+    return Reply{client.reply, client.reply_length, connection_};
 }
 
 Result<Reply> Request::run()
@@ -293,6 +300,7 @@ void attach(void *page, EventPort port)
     // SAFETY: the page of start info, which the toolstack laid out as this structure.
     client.ring.attach(static_cast<Interface *>(page));
     client.parser.reset();
+    client.connection++;
     client.port = port;
     client.reconnects = 0;
     client.throttle = {};

@@ -34,6 +34,7 @@ struct Client {
     Ring ring;
     Parser parser;
     unsigned reconnects = 0;
+    uint32_t connection = 0;   // a number that is another one whenever xenstored forgets this side
     unsigned transactions = 0; // begun and not ended; under the port's sleeping lock
 
     // the request in flight
@@ -77,6 +78,7 @@ void wait(uint32_t seen, uint32_t milliseconds);
 struct Reply {
     const char *data;
     uint32_t length;
+    uint32_t connection;
 };
 
 // One request, for a scope: nobody else uses the ring meanwhile, and the reply stays valid.
@@ -101,6 +103,7 @@ private:
     void start(); // under the lock: becomes the one in flight
 
     Header header_;
+    uint32_t connection_; // of the transaction, later of this request
     Part parts_[3];
     unsigned count_ = 0;
 };

@@ -303,6 +303,22 @@ TEST_F(HostileStoreTest, WithoutReconnectTheClientIsDead)
     xs::unwatch(watch_);
 }
 
+// After it, the numbers of transactions begin anew: what is left of one is not for another.
+TEST_F(HostileStoreTest, AReconnectForgetsTransactions)
+{
+    const xen::Transaction before = xs::begin().take();
+    store::send_raw(event("rubbish"));
+    sim::run();
+    const xen::Transaction after = xs::begin().take();
+    ASSERT_EQ(after.value, before.value);
+    EXPECT_EQ(xs::write(before, "/a", "", "stale").error(), xen::Error::again);
+    EXPECT_EQ(xs::commit(before).error(), xen::Error::again);
+    xs::abort(before);
+    EXPECT_TRUE(xs::write(after, "/a", "", "new").ok());
+    EXPECT_TRUE(xs::commit(after).ok());
+    EXPECT_EQ(store::read("/a"), "new");
+}
+
 TEST_F(HostileStoreTest, NoEndlessReconnecting)
 {
     store::filter_replies([](Bytes &bytes) { bytes[0] ^= 0x80; });

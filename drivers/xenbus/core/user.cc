@@ -80,10 +80,6 @@ struct UserWatch {
 };
 static_assert(sizeof(UserWatch) <= page_size);
 
-struct OpenTransaction {
-    uint32_t id;   // 0: none
-    uint32_t life; // of the domain, in which it was begun
-};
 
 } // namespace
 
@@ -94,7 +90,7 @@ struct xenbus_user {
     char in[message_max];
     uint32_t in_length;
     char reply[xenstore_payload_max];
-    OpenTransaction transactions[transactions_max];
+    Transaction transactions[transactions_max];
 
     // what is to be read
     SpinLock lock;
@@ -173,21 +169,21 @@ void refuse(xenbus_user &user, const Header &request, Error why)
 // ---- transactions ----
 
 // Null: the program has none of this number. 0 has a place only if another one may begin.
-OpenTransaction *find_transaction(xenbus_user &user, uint32_t id)
+Transaction *find_transaction(xenbus_user &user, uint32_t id)
 {
     for (auto &open : user.transactions) {
-        if (open.id == id)
+        if (open.value == id)
             return &open;
     }
     return nullptr;
 }
 
 // An error: xenstored does not answer.
-Status pass_on(xenbus_user &user, const Header &request, const char *payload, uint32_t &life)
+Status pass_on(xenbus_user &user, const Header &request, const char *payload, Transaction &t)
 {
     bool refused = false;
-    const auto length = xenstore::forward(request.type, Transaction{request.transaction}, life,
-                                          payload, request.length, user.reply, refused);
+    const auto length =
+        xenstore::forward(request.type, t, payload, request.length, user.reply, refused);
     if (length.ok())
         reply(user, request, refused ? error : request.type, user.reply, length.value());
     else if (length.error() == Error::again)
@@ -208,18 +204,23 @@ uint32_t parse(const char *text, uint32_t length)
 
 Status begin(xenbus_user &user, const Header &request, const char *payload)
 {
-    OpenTransaction *open = find_transaction(user, 0);
+    Transaction *open = find_transaction(user, 0);
     if (open == nullptr || !transactions_of_all.take()) {
         refuse(user, request, "EQUOTA");
         return {};
     }
+    Transaction begun{};
     bool refused = false;
-    const auto length = xenstore::forward(request.type, {}, open->life, payload, request.length,
-                                          user.reply, refused);
+    const auto length =
+        xenstore::forward(request.type, begun, payload, request.length, user.reply, refused);
     if (length.ok() && !refused)
-        open->id = parse(user.reply, length.value());
-    if (open->id == 0)
+        begun.value = parse(user.reply, length.value());
+    // None, or in place of one that xenstored forgot, since it gives the number again.
+    if (Transaction *same = find_transaction(user, begun.value)) {
+        open = same;
         transactions_of_all.give();
+    }
+    *open = begun;
     TRY(length);
     reply(user, request, refused ? error : request.type, user.reply, length.value());
     return {};
@@ -227,14 +228,14 @@ Status begin(xenbus_user &user, const Header &request, const char *payload)
 
 // Whatever the answer is, there is none any more. xenstored keeps one whose end makes no sense to
 // it.
-Status end(xenbus_user &user, const Header &request, const char *payload, OpenTransaction &open)
+Status end(xenbus_user &user, const Header &request, const char *payload, Transaction &open)
 {
     if (request.length != 2 || (payload[0] != 'T' && payload[0] != 'F') || payload[1] != 0) {
         refuse(user, request, "EINVAL");
         return {};
     }
-    TRY(pass_on(user, request, payload, open.life));
-    open.id = 0;
+    TRY(pass_on(user, request, payload, open));
+    open.value = 0;
     transactions_of_all.give();
     return {};
 }
@@ -322,7 +323,7 @@ void stop_watch(xenbus_user &user, UserWatch **link, bool &silent)
 
 Status carry_out(xenbus_user &user, const Header &request, const char *payload)
 {
-    OpenTransaction *open = nullptr;
+    Transaction *open = nullptr;
     if (request.transaction != 0) {
         open = find_transaction(user, request.transaction);
         if (open == nullptr) {
@@ -333,8 +334,8 @@ Status carry_out(xenbus_user &user, const Header &request, const char *payload)
     if (request.type == transaction_end && open != nullptr)
         return end(user, request, payload, *open);
     if (is_forwarded(request.type)) {
-        uint32_t unused = 0;
-        return pass_on(user, request, payload, open != nullptr ? open->life : unused);
+        Transaction none{};
+        return pass_on(user, request, payload, open != nullptr ? *open : none);
     }
     if (open != nullptr || request.type == transaction_end) {
         refuse(user, request, "EINVAL");
@@ -453,12 +454,12 @@ void xenbus_user_close(xenbus_user *user)
     while (user->watches != nullptr)
         stop_watch(*user, &user->watches, silent);
     for (auto &open : user->transactions) {
-        if (open.id == 0)
+        if (open.value == 0)
             continue;
         transactions_of_all.give();
         if (!silent)
-            silent = xenstore::forward(transaction_end, Transaction{open.id}, open.life, "F", 2,
-                                       user->reply, refused)
-                         .error() == Error::timed_out;
+            silent =
+                xenstore::forward(transaction_end, open, "F", 2, user->reply, refused).error() ==
+                Error::timed_out;
     }
 }

@@ -211,36 +211,61 @@ TEST_F(User, TransactionsOfARestoredDomainHaveToBeRepeated)
     EXPECT_NE(program.begin(), 0u);
 }
 
+// xenstored broke the protocol, and the ring starts over.
+void reconnect()
+{
+    sim::store::send_raw(std::vector<uint8_t>(16, 0xff));
+    sim::run();
+}
+
 // A program slept on the lock all the time. The kernel's transaction has the number of the
 // program's.
-TEST_F(User, RequestsThatWaitWhileTheDomainIsRestored)
+TEST_F(User, RequestsThatWaitWhileXenstoredForgetsTransactions)
 {
-    for (const uint32_t type : {uint32_t{write}, uint32_t{transaction_end}}) {
-        Program program;
-        const uint32_t id = program.begin();
-        xen::Transaction kernels{};
-        sim::before_request([&] {
-            sim::restore();
-            while ((kernels = xen::xenstore::begin().take()).value != id)
-                xen::xenstore::abort(kernels);
-        });
-        const std::string payload = type == write ? "/there" + nul + "stale" : "T" + nul;
-        EXPECT_REFUSED(program.ask(type, payload, id), "EAGAIN");
-        EXPECT_TRUE(xen::xenstore::commit(kernels).ok());
-        EXPECT_EQ(sim::store::read("/there"), "yes");
+    for (const auto forget : {sim::restore, reconnect}) {
+        for (const uint32_t type : {uint32_t{write}, uint32_t{transaction_end}}) {
+            Program program;
+            const uint32_t id = program.begin();
+            xen::Transaction kernels{};
+            sim::before_request([&] {
+                forget();
+                while ((kernels = xen::xenstore::begin().take()).value != id)
+                    xen::xenstore::abort(kernels);
+            });
+            const std::string payload = type == write ? "/there" + nul + "stale" : "T" + nul;
+            EXPECT_REFUSED(program.ask(type, payload, id), "EAGAIN");
+            EXPECT_TRUE(xen::xenstore::commit(kernels).ok());
+            EXPECT_EQ(sim::store::read("/there"), "yes");
+        }
+        {
+            Program program;
+            sim::before_request(forget);
+            const uint32_t id = program.begin();
+            EXPECT_EQ(program.ask(write, "/there" + nul + "new", id).type, uint32_t{write});
+            EXPECT_EQ(program.ask(transaction_end, "T" + nul, id).type, uint32_t{transaction_end});
+            EXPECT_EQ(sim::store::read("/there"), "new");
+            sim::before_request(forget);
+            EXPECT_NE(program.begin(), 0u);
+            EXPECT_EQ(sim::store::guest_transactions(), 1u);
+        }
+        EXPECT_EQ(sim::store::guest_transactions(), 0u);
+        sim::store::write("/there", "yes");
     }
-    {
-        Program program;
-        sim::before_request([] { sim::restore(); });
+}
+
+TEST_F(User, TransactionsMayHaveTheNumberOfAForgottenOne)
+{
+    Program program;
+    for (unsigned round = 0; round < 10; ++round) {
         const uint32_t id = program.begin();
-        EXPECT_EQ(program.ask(write, "/there" + nul + "new", id).type, uint32_t{write});
-        EXPECT_EQ(program.ask(transaction_end, "T" + nul, id).type, uint32_t{transaction_end});
-        EXPECT_EQ(sim::store::read("/there"), "new");
-        sim::before_request([] { sim::restore(); });
-        EXPECT_NE(program.begin(), 0u);
-        EXPECT_EQ(sim::store::guest_transactions(), 1u);
+        EXPECT_EQ(id, 1u);
+        EXPECT_EQ(program.ask(read, "/there" + nul, id).text, "yes");
+        if (round % 2) {
+            EXPECT_EQ(program.ask(transaction_end, "T" + nul, id).type, uint32_t{transaction_end});
+        }
+        sim::restore();
+        sim::run();
     }
-    EXPECT_EQ(sim::store::guest_transactions(), 0u);
 }
 
 // xenstored keeps a transaction whose end it does not understand, or did not hear of.

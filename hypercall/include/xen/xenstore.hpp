@@ -22,7 +22,11 @@ struct Text {
 using Path = Text<xenstore_path_max>;
 using Value = Text<xenstore_value_max>;
 
-using Transaction = Number<struct TransactionTag, uint32_t>; // 0: none
+// Goes with the connection to xenstored: after that, the number may be another one's.
+struct Transaction {
+    uint32_t value = 0; // 0: none
+    uint32_t connection = 0;
+};
 
 // `directory`/`key`, or just `directory` if key is empty. too_big: does not fit.
 Result<Path> join_path(const char *directory, const char *key);
@@ -69,7 +73,8 @@ Status resume_restored(void *ring, EventPort port);
 void run_once();
 
 // All of these sleep, fail with timed_out after 5 s of silence, protocol if xenstored broke the
-// protocol, else with xenstored's own error (no_entry, access, again...).
+// protocol, else with xenstored's own error (no_entry, access, again...). again as well in a
+// transaction that xenstored forgot, because the ring started over or the domain was restored.
 Result<Value> read(Transaction t, const char *directory, const char *key);
 Status write(Transaction t, const char *directory, const char *key, const char *value);
 Status remove(Transaction t, const char *directory, const char *key);
@@ -94,11 +99,10 @@ void hold_renewals(bool held);
 
 // Any request, for somebody else: the type and the payload are as they were given. Returns the
 // length of the answer in `reply`, which has room for xenstore_payload_max; `refused`: of an
-// error's name. `life` is the domain's when the transaction was begun, and becomes that of this
-// request; again: it was restored since, and the number may be another transaction's. timed_out or
-// protocol: no answer.
-Result<uint32_t> forward(uint32_t type, Transaction t, uint32_t &life, const char *payload,
-                         uint32_t length, char *reply, bool &refused);
+// error's name. If there was an answer, t.connection is that of this request. again: xenstored
+// forgot the transaction. timed_out or protocol: no answer.
+Result<uint32_t> forward(uint32_t type, Transaction &t, const char *payload, uint32_t length,
+                         char *reply, bool &refused);
 
 // Typed helpers: the whole string is parsed strictly; anything else is `invalid`.
 Result<uint64_t> read_number(Transaction t, const char *directory, const char *key);
