@@ -89,6 +89,7 @@ struct xenbus_user {
     // what is written; for one thread at a time
     char in[message_max];
     uint32_t in_length;
+    Error failed; // what the program has yet to be told
     char reply[xenstore_payload_max];
     Transaction transactions[transactions_max];
 
@@ -373,18 +374,28 @@ Result<uint32_t> take(xenbus_user &user, const char *data, size_t length, bool &
     }
     const uint32_t missing = wanted - user.in_length;
     const uint32_t taken = length < missing ? static_cast<uint32_t>(length) : missing;
-    __builtin_memcpy(user.in + user.in_length, data, taken);
+    if (xenbus_user_port_copy(user.in + user.in_length, data, taken) != 0)
+        return Error::fault;
     user.in_length += taken;
     whole = false;
     if (user.in_length < sizeof(header))
         return taken;
     __builtin_memcpy(&header, user.in, sizeof(header));
-    if (header.length > xenstore_payload_max) {
-        user.in_length = 0;
+    if (header.length > xenstore_payload_max)
         return Error::invalid;
-    }
     whole = user.in_length == sizeof(header) + header.length;
     return taken;
+}
+
+// Of what the program writes, `done` was carried out, and what follows is dropped. It is told so in
+// turn: else it would go on in the middle of a request, or repeat one.
+long fail(xenbus_user &user, Error why, size_t done)
+{
+    user.in_length = 0;
+    if (done == 0)
+        return to_errno(why);
+    user.failed = why;
+    return static_cast<long>(done);
 }
 
 } // namespace
@@ -401,22 +412,24 @@ xenbus_user *xenbus_user_open(void *memory, void *context)
 long xenbus_user_write(xenbus_user *user, const char *data, size_t length)
 {
     size_t taken = 0;
-    size_t done = 0; // of it, what was carried out: not to be repeated if the next one fails
+    size_t done = 0; // of it
+    if (user->failed != Error::none)
+        return to_errno(std::exchange(user->failed, Error::none));
     while (taken < length) {
         if (!xenbus_user_writable(user))
             return taken != 0 ? static_cast<long>(taken) : to_errno(Error::again);
         bool whole;
         const auto part = take(*user, data + taken, length - taken, whole);
         if (!part.ok())
-            return done != 0 ? static_cast<long>(done) : to_errno(part.error());
+            return fail(*user, part.error(), done);
         taken += part.value();
         if (!whole)
             continue;
         Header request;
         __builtin_memcpy(&request, user->in, sizeof(request));
-        user->in_length = 0;
         if (!carry_out(*user, request, user->in + sizeof(request)).ok())
-            return done != 0 ? static_cast<long>(done) : to_errno(Error::io);
+            return fail(*user, Error::io, done);
+        user->in_length = 0;
         done = taken;
     }
     return static_cast<long>(taken);

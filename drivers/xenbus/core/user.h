@@ -25,9 +25,11 @@ struct xenbus_user;
 size_t xenbus_user_size(void);
 struct xenbus_user *xenbus_user_open(void *memory, void *context);
 
-/* Takes bytes of requests, and carries each out when all of it is there. How many it took, or if that is
- * none a negative errno: -EINVAL, no request is so long; -EAGAIN, what the program was told is to be read
- * first; -EIO, xenstored gave no answer. Sleeps. One call at a time for each. */
+/* Takes bytes of requests, and carries each out when all of it is there; a call for all that the program
+ * writes at once. How many it took, or if that is none a negative errno: -EINVAL, no request is so long;
+ * -EAGAIN, what the program was told is to be read first; -EIO, xenstored gave no answer; -EFAULT. A
+ * request that fails is dropped with what follows; if others of this call were carried out before, it is
+ * the next call that fails. Sleeps. One call at a time for each. */
 long xenbus_user_write(struct xenbus_user *user, const char *data, size_t length);
 
 /* Whether a request's reply has room among what the program has yet to read. Never sleeps. */
@@ -42,6 +44,9 @@ int xenbus_user_readable(struct xenbus_user *user);
 void xenbus_user_close(struct xenbus_user *user);
 
 /* ---- the kernel ---- */
+
+/* Copies of what the program gave to xenbus_user_write(). Not 0: it is not to be had. Sleeps. */
+int xenbus_user_port_copy(void *to, const char *from, size_t length);
 
 /* There is something to read. */
 void xenbus_user_port_wake(void *context);

@@ -14,7 +14,7 @@
 #include "../core/user.h"
 #include "port.h"
 
-#define CHUNK 512 /* of what is copied at once */
+#define CHUNK 512 /* of what is read at once */
 
 struct session {
 	struct mutex writing, reading;
@@ -28,6 +28,11 @@ void xenbus_user_port_wake(void *context)
 	struct session *session = context;
 
 	wake_up_interruptible(&session->wait);
+}
+
+int xenbus_user_port_copy(void *to, const char *from, size_t length)
+{
+	return copy_from_user(to, (const char __force __user *)from, length) ? -EFAULT : 0;
 }
 
 static int user_open(struct inode *inode, struct file *file)
@@ -56,25 +61,18 @@ static int user_release(struct inode *inode, struct file *file)
 static ssize_t user_write(struct file *file, const char __user *data, size_t size, loff_t *pos)
 {
 	struct session *session = file->private_data;
-	char chunk[CHUNK];
-	size_t done = 0;
-	long rc = 0;
+	long rc;
 
 	if (mutex_lock_interruptible(&session->writing))
 		return -EINTR;
-	while (done < size && rc >= 0) {
-		size_t part = min_t(size_t, size - done, sizeof(chunk));
-
-		rc = copy_from_user(chunk, data + done, part) ? -EFAULT :
-			xenbus_user_write(session->user, chunk, part);
-		if (rc >= 0)
-			done += rc;
-		else if (rc == -EAGAIN && !done && !(file->f_flags & O_NONBLOCK))
-			rc = wait_event_interruptible(session->wait,
-						      xenbus_user_writable(session->user));
-	}
+	do {
+		rc = xenbus_user_write(session->user, (const char __force *)data, size);
+		if (rc != -EAGAIN || file->f_flags & O_NONBLOCK)
+			break;
+		rc = wait_event_interruptible(session->wait, xenbus_user_writable(session->user));
+	} while (!rc);
 	mutex_unlock(&session->writing);
-	return done ?: rc;
+	return rc;
 }
 
 static ssize_t user_read(struct file *file, char __user *data, size_t size, loff_t *pos)

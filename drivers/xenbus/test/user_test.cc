@@ -12,7 +12,16 @@
 
 unsigned wakes;
 
+bool faulty; // the program's memory
+
 void xenbus_user_port_wake(void *) { ++wakes; }
+int xenbus_user_port_copy(void *to, const char *from, size_t length)
+{
+    if (faulty)
+        return -EFAULT;
+    std::memcpy(to, from, length);
+    return 0;
+}
 
 namespace {
 
@@ -386,8 +395,10 @@ TEST_F(User, WhatWasCarriedOutIsTakenWhateverFollows)
             bytes.clear(); // not answered
     });
     const std::string unanswered = bytes(read, "/there" + nul);
+    const unsigned requests = sim::store::requests();
     EXPECT_EQ(program.put(good + unanswered), static_cast<long>(good.size()));
     EXPECT_EQ(program.put(unanswered), -EIO);
+    EXPECT_EQ(sim::store::requests(), requests + 2) << "carried out again";
     sim::store::filter_replies({});
     EXPECT_EQ(program.take().size(), 3u);
     EXPECT_EQ(program.ask(read, "/there" + nul).text, "1");
@@ -419,13 +430,33 @@ TEST_F(User, ClosingIsShortIfXenstoredIsSilent)
     EXPECT_NE(program.begin(), 0u);
 }
 
+// Of the whole request, however it was written: the next one begins where it should.
 TEST_F(User, SilenceOfXenstoredsIsAnError)
 {
     Program program;
-    sim::store::answer(false);
-    EXPECT_EQ(program.put(bytes(read, "/there" + nul)), -EIO);
-    sim::store::answer(true);
-    EXPECT_EQ(program.ask(read, "/there" + nul).text, "yes");
+    for (const size_t size : {1u, 600u, 4089u}) {
+        const std::string request = bytes(write, "/there" + nul + std::string(size, 'x'));
+        for (const size_t begun : {0u, 10u, 16u}) {
+            EXPECT_EQ(program.put(request.substr(0, begun)), static_cast<long>(begun));
+            sim::store::answer(false);
+            EXPECT_EQ(program.put(request.substr(begun)), -EIO);
+            sim::store::answer(true);
+            EXPECT_EQ(program.ask(read, "/elsewhere" + nul).text, "ENOENT" + nul);
+        }
+    }
+}
+
+TEST_F(User, MemoryThatIsNotThereIsAnError)
+{
+    Program program;
+    const std::string request = bytes(read, "/there" + nul);
+    for (const size_t begun : {0u, 10u, 16u}) {
+        EXPECT_EQ(program.put(request.substr(0, begun)), static_cast<long>(begun));
+        faulty = true;
+        EXPECT_EQ(program.put(request.substr(begun)), -EFAULT);
+        faulty = false;
+        EXPECT_EQ(program.ask(read, "/there" + nul).text, "yes");
+    }
 }
 
 } // namespace

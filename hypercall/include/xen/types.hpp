@@ -44,6 +44,7 @@ enum class Error : int {
     again = 11,
     no_memory = 12,
     access = 13,
+    fault = 14,
     busy = 16,
     exists = 17,
     no_device = 19,
