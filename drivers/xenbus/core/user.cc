@@ -80,6 +80,14 @@ struct UserWatch {
 };
 static_assert(sizeof(UserWatch) <= page_size);
 
+// What programs have ended, and xenstored has yet to be told of: until then each has its share.
+struct Ended {
+    SpinLock lock;
+    UserWatch *watches = nullptr;
+    Transaction transactions[transactions_max];
+    unsigned count = 0; // of transactions
+};
+constinit Ended ended;
 
 } // namespace
 
@@ -130,6 +138,60 @@ bool put_event(xenbus_user &user, const char *path, const UserWatch &watch)
     put(user, path, path_length);
     put(user, watch.token.c_str(), token_length);
     return true;
+}
+
+// ---- what programs have ended ----
+
+void end_later(UserWatch *watch)
+{
+    LockGuard guard(ended.lock);
+    watch->next = ended.watches;
+    ended.watches = watch;
+}
+
+void end_later(Transaction open)
+{
+    LockGuard guard(ended.lock);
+    ended.transactions[ended.count++] = open;
+}
+
+// Tells xenstored, as long as it answers.
+void tell_ended(xenbus_user &user)
+{
+    for (;;) {
+        UserWatch *watch;
+        Transaction open{};
+        {
+            LockGuard guard(ended.lock);
+            watch = ended.watches;
+            if (watch != nullptr)
+                ended.watches = watch->next;
+            else if (ended.count != 0)
+                open = ended.transactions[--ended.count];
+            else
+                return;
+        }
+        bool refused;
+        if (watch != nullptr) {
+            if (xenstore::unwatch(watch->watch) == Error::timed_out)
+                return end_later(watch);
+            xen_port_page_free(watch);
+            watches_of_all.give();
+        } else {
+            if (xenstore::forward(transaction_end, open, "F", 2, user.reply, refused).error() ==
+                Error::timed_out)
+                return end_later(open);
+            transactions_of_all.give();
+        }
+    }
+}
+
+bool take_share(xenbus_user &user, Quota &quota)
+{
+    if (quota.take())
+        return true;
+    tell_ended(user);
+    return quota.take();
 }
 
 // ---- replies ----
@@ -206,7 +268,7 @@ uint32_t parse(const char *text, uint32_t length)
 Status begin(xenbus_user &user, const Header &request, const char *payload)
 {
     Transaction *open = find_transaction(user, 0);
-    if (open == nullptr || !transactions_of_all.take()) {
+    if (open == nullptr || !take_share(user, transactions_of_all)) {
         refuse(user, request, "EQUOTA");
         return {};
     }
@@ -279,7 +341,7 @@ void start_watch(xenbus_user &user, const Header &request, const char *path, con
 {
     if (*find_watch(user, path, token) != nullptr)
         return refuse(user, request, "EEXIST");
-    if (!watches_of_all.take())
+    if (!take_share(user, watches_of_all))
         return refuse(user, request, "EQUOTA");
     void *memory = xen_port_page_alloc();
     if (memory == nullptr) {
@@ -306,20 +368,15 @@ void start_watch(xenbus_user &user, const Header &request, const char *path, con
     reply_text(user, request, watch, "OK");
 }
 
-// `silent`: xenstored does not answer, and is not told; or that is found out here.
-void stop_watch(xenbus_user &user, UserWatch **link, bool &silent)
+void stop_watch(xenbus_user &user, UserWatch **link)
 {
     UserWatch *watch = *link;
-    if (silent)
-        xenstore::forget(watch->watch);
-    else
-        silent = xenstore::unwatch(watch->watch) == Error::timed_out;
+    xenstore::forget(watch->watch);
     {
         LockGuard guard(user.lock);
         *link = watch->next;
     }
-    watches_of_all.give();
-    xen_port_page_free(watch);
+    end_later(watch);
 }
 
 Status carry_out(xenbus_user &user, const Header &request, const char *payload)
@@ -349,13 +406,13 @@ Status carry_out(xenbus_user &user, const Header &request, const char *payload)
         return {};
     }
     const char *path, *token;
-    bool silent = false;
     if (!take_strings(payload, request.length, path, token)) {
         refuse(user, request, "EINVAL");
     } else if (request.type == watch) {
         start_watch(user, request, path, token);
     } else if (UserWatch **link = find_watch(user, path, token); *link != nullptr) {
-        stop_watch(user, link, silent);
+        stop_watch(user, link);
+        tell_ended(user);
         reply_text(user, request, unwatch, "OK");
     } else {
         refuse(user, request, "ENOENT");
@@ -462,17 +519,10 @@ int xenbus_user_writable(xenbus_user *user)
 
 void xenbus_user_close(xenbus_user *user)
 {
-    // If one is not answered, xenstored has more to do than to undo this.
-    bool refused, silent = false;
     while (user->watches != nullptr)
-        stop_watch(*user, &user->watches, silent);
-    for (auto &open : user->transactions) {
-        if (open.value == 0)
-            continue;
-        transactions_of_all.give();
-        if (!silent)
-            silent =
-                xenstore::forward(transaction_end, open, "F", 2, user->reply, refused).error() ==
-                Error::timed_out;
-    }
+        stop_watch(*user, &user->watches);
+    for (const auto &open : user->transactions)
+        if (open.value != 0)
+            end_later(open);
+    tell_ended(*user);
 }

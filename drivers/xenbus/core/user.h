@@ -39,7 +39,8 @@ int xenbus_user_writable(struct xenbus_user *user);
 size_t xenbus_user_read(struct xenbus_user *user, char *to, size_t size);
 int xenbus_user_readable(struct xenbus_user *user);
 
-/* Ends its watches and transactions. No call is going on, none follows, and the memory is the caller's
+/* Ends its watches and transactions; if xenstored does not answer, it is told when another program ends, or
+ * needs the room. No call is going on, none follows, and the memory is the caller's
  * again. Sleeps. */
 void xenbus_user_close(struct xenbus_user *user);
 

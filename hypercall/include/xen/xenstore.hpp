@@ -92,7 +92,7 @@ Status watch(Watch &watch, const char *directory, const char *key,
 // When it returns, `changed` does not run and will not; whatever xenstored's answer is, or if there
 // is none.
 Error unwatch(Watch &watch);
-// The same, and xenstored is not asked.
+// The same, and xenstored is not told: unwatch() may be called to do that later.
 void forget(Watch &watch);
 // Until it is called with false, none is registered again: new ones get the room.
 void hold_renewals(bool held);
