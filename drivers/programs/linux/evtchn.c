@@ -2,6 +2,7 @@
 /*
  * /dev/xen/evtchn: event channels for programs, as libxenevtchn uses it.
  */
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/init.h>
 #include <linux/miscdevice.h>
