@@ -12,7 +12,13 @@ from lab.disks import AWAIT
 from lab.dom0 import await_command
 
 HELLO = b"""#!/bin/busybox sh
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t tmpfs -o size=300m fill /fill
 /bin/busybox echo initial-RAM-disk-runs
+until [ $(/bin/busybox awk '/MemTotal/ { print $2 }' /proc/meminfo) -gt 400000 ]; do
+    /bin/busybox usleep 100000
+done
+/bin/busybox head -c 200m /dev/zero >/fill/zeroes && /bin/busybox echo memory-has-come
 /bin/busybox poweroff -f
 """
 
@@ -53,18 +59,22 @@ def test_hot_plug_of_a_network_interface(world, dom0):
 
 @pytest.mark.allow_log("Call Trace", "Kernel panic", "not syncing", "crash")
 def test_initial_ram_disk(world, dom0):
-    """And a memory map that goes on to what the guest may grow to."""
+    """And growth to as much memory as there can be, in a guest that boots with little."""
     archive = images.Cpio()
     archive.add("bin", stat.S_IFDIR | 0o755)
     archive.add("init", stat.S_IFREG | 0o755, HELLO)
     archive.add("bin/busybox", stat.S_IFREG | 0o755,
                 pathlib.Path("/bin/busybox").read_bytes())
-    archive.add("dev", stat.S_IFDIR | 0o755)
+    for folder in ("dev", "proc", "fill"):
+        archive.add(folder, stat.S_IFDIR | 0o755)
     archive.add("dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
+    archive.add("dev/zero", stat.S_IFCHR | 0o600, device=(1, 5))
     dom0.put(archive.finish(), "/lab/hello.initrd")
-    guest = world.make(ramdisk="/lab/hello.initrd", disk=[], vif=[], memory=128, maxmem=512)
+    guest = world.make(ramdisk="/lab/hello.initrd", disk=[], vif=[], memory=64, maxmem=512)
     guest.create()
     guest.expect("initial-RAM-disk-runs", 90)
+    dom0.run(f"xl mem-set {guest.name} 512", check=True)
+    guest.expect("memory-has-come", 60)
     guest.wait_gone()
 
 
