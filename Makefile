@@ -14,7 +14,7 @@ LAB := $(PYTHON) -m lab.cli
 # With GUEST=, another kernel is booted and ours need not be built.
 GUEST_KERNEL := $(if $(GUEST),,kernel)
 
-.PHONY: help deps kernel images guests backends boot shell check test regress compare fuzz corpus coverage loc clean
+.PHONY: help deps kernel images guests backends boot shell check test regress compare fuzz corpus coverage loc xen clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -37,6 +37,9 @@ kernel: deps ## Build the guest kernel: build/kernel/bzImage
 
 images: deps ## Xen, dom0 and the guest's root, as QEMU is given them
 	@$(LAB) images
+
+xen: deps ## The hypervisor with shadow paging, and with assertions: build/xen/shadow, debug
+	@$(LAB) xen
 
 boot: deps $(GUEST_KERNEL) ## Boot Xen, dom0 and the guest, and attach to its console
 	@$(LAB) images boot

@@ -13,7 +13,7 @@ import termios
 import time
 import tty
 
-from lab import backends, hosttools, images, loc, suite
+from lab import backends, hosttools, images, loc, suite, xen
 from lab.guest import CONFIG, Guest, GuestKernel
 from lab.qemu import Lab
 from lab.steps import LOGS, LabError, end_in_good_order, say
@@ -184,7 +184,7 @@ COMMANDS = {"images": build_images, "boot": boot, "shell": shell,
             "regress": lambda: run_suite("regress"), "compare": lambda: run_suite("compare"),
             "pattern": suite.refuse_unknown_pattern, "settings": suite.refuse_bad_settings,
             "fuzz": hosttools.fuzz, "corpus": hosttools.corpus, "coverage": hosttools.coverage,
-            "loc": loc.main}
+            "loc": loc.main, "xen": xen.main}
 
 
 def main(arguments):

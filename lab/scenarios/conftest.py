@@ -6,6 +6,7 @@ it again.
 import functools
 import os
 import random
+import re
 
 import pytest
 
@@ -128,6 +129,13 @@ def find_problem(world, node, failed):
 @pytest.fixture
 def dom0(world):
     return world.dom0
+
+
+@pytest.fixture
+def shadow_paging(dom0):
+    """A Xen that can move PV guests while they run, which Debian's cannot."""
+    if not re.search(r"^virt_caps .*\bshadow\b", dom0.run("xl info", check=True).out, re.M):
+        pytest.skip("this Xen has no shadow paging; make xen, then XEN=build/xen/shadow, is one that has")
 
 
 @pytest.fixture
