@@ -9,7 +9,7 @@ packages="
     linux-source-6.1
     cmake libgtest-dev libgmock-dev libxen-dev clang clang-format clang-tidy libclang-rt-dev llvm
     python3 python3-dpkt python3-pytest python3-pytest-xdist qemu-system-x86 qemu-utils debootstrap busybox-static e2fsprogs
-    cloc openssh-client git
+    cloc openssh-client git gdb
 "
 
 missing=

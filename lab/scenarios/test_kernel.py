@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: MIT OR GPL-2.0-only
 """The kernel's own ways: hot plug, an initial RAM disk, backtraces of all processors, a crash."""
 
+import os
 import pathlib
 import re
 import stat
+import subprocess
+import zlib
 
 import pytest
 
-from lab import images
+from lab import core, images
 from lab.disks import AWAIT
 from lab.dom0 import await_command
 
+VMLINUX = images.OUR_KERNEL.with_name("vmlinux")
 HELLO = b"""#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t tmpfs -o size=300m fill /fill
@@ -99,3 +103,32 @@ def test_crash_is_reported(world, dom0):
     guest.wait_crashed()
     guest.destroy()
     assert dom0.run("e2fsck -p /dev/vdb", timeout=120).rc in (0, 1)
+
+
+@pytest.mark.lab_only
+@pytest.mark.limit(600)
+@pytest.mark.skipif(not os.environ.get("SOAK"), reason="takes too long for every run: SOAK=1")
+@pytest.mark.allow_log("Call Trace", "Kernel panic", "not syncing", "crash", "Oops", "RIP", "sysrq",
+                       r"\bBUG\b")
+def test_core_of_a_crash(world, dom0, tmp_path):
+    """on_crash=coredump-destroy leaves a core; as lab.core makes it, gdb sees the guest as it was."""
+    if not (world.kernel.ours and VMLINUX.exists()):
+        pytest.skip("no vmlinux for this kernel")
+    dump = "/var/lib/xen/dump/xendemo"
+    dom0.run(f"rm -f {dump}*; mkdir -p /var/lib/xen/dump", check=True)
+    guest = world.make(on_crash="coredump-destroy", memory=128, vcpus=2)
+    guest.boot()
+    guest.send("sync; echo c > /proc/sysrq-trigger\n")
+    guest.wait_gone(200)
+    dom0.run(f"gzip -1 {dump}", timeout=200, check=True)
+    dumped, made = tmp_path / "dump", tmp_path / "core"
+    dumped.write_bytes(zlib.decompress(dom0.get(f"{dump}.gz", timeout=300), wbits=31))
+    dom0.run(f"rm {dump}.gz; e2fsck -p /dev/vdb", timeout=120)
+    core.main([dumped, VMLINUX, made])
+    commands = ["info threads", "x/s &linux_banner", "x/s *(char **)&saved_command_line", "thread apply all bt"]
+    out = subprocess.run(["gdb", "-batch", *[f"-ex={command}" for command in commands], f"{made}.vmlinux", made],
+                         capture_output=True, text=True, check=False, timeout=300).stdout
+    assert "Linux version" in out and "root=/dev/xvda1" in out, out
+    assert len(re.findall(r"^[* ] +\d+ +LWP", out, re.M)) == 2, out
+    # Our C++ and Linux's C, from the one that tells Xen to the program's system call.
+    assert re.search(r"xen_arch_shutdown.* in panic .* in sysrq_handle_crash .* in ksys_write ", out, re.S), out
