@@ -39,7 +39,11 @@ OUR_KERNEL = BUILD / "kernel" / "bzImage"
 
 
 def command_output(*command):
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    if result.returncode:
+        why = result.stderr.strip().splitlines() or [f"it ended with {result.returncode}"]
+        raise LabError(f"{command[0]} failed: {why[-1]}")
+    return result.stdout
 
 
 def kernel_package():

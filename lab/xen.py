@@ -12,7 +12,7 @@ import re
 import shutil
 
 from lab import images
-from lab.steps import BUILD, LabError, run_logged, say, step
+from lab.steps import BUILD, LabError, remove, run_logged, say, step
 
 XEN = BUILD / "xen"
 APT = XEN / "apt"
@@ -36,7 +36,7 @@ def apt(program, *arguments):
     """apt-get or apt-cache that knows build/xen/apt alone."""
     options = {"Dir::Etc::SourceList": APT / "sources.list", "Dir::Etc::SourceParts": "/dev/null",
                "Dir::State::Lists": APT / "lists", "Dir::Cache": APT / "cache",
-               "APT::Sandbox::User": "root"}
+               "APT::Sandbox::User": "root", "APT::Update::Error-Mode": "any"}
     return [program, *(f"-o{key}={value}" for key, value in options.items()), *arguments]
 
 
@@ -77,26 +77,35 @@ def download(folder):
                                   f"{SOURCE_PACKAGE}={wanted}"), cwd=folder)
         except LabError as error:
             failure = error
+            say(f"xen-source: {wanted} is not to be had")
     raise failure
 
 
 def compile_variant(name):
     def make(out):
         work = out.with_name(f"{name}.work")
-        shutil.rmtree(work, ignore_errors=True)
+        remove(work)
         work.mkdir()
-        config = work / ".config"
-        debians = next((SOURCE / "package/boot").glob("*.config")).read_text()
-        config.write_text("\n".join([debians, *VARIANTS[name], ""]))  # of two lines the later one counts
-        command = ["nice", "make", "-C", SOURCE / "tree/xen", f"O={work}", f"-j{os.cpu_count()}"]
-        run_logged(f"xen-{name}", "configuring the hypervisor", [*command, "olddefconfig"])
-        missing = set(VARIANTS[name]) - set(config.read_text().splitlines())
-        if missing:
-            raise LabError(f"this Xen has no {missing.pop()}")
-        run_logged(f"xen-{name}", "building the hypervisor", [*command, "build"])
-        shutil.copy(work / "xen", out)
-        shutil.rmtree(work)
+        try:
+            compile_in(work, name)
+            shutil.copy(work / "xen", out)
+        finally:
+            remove(work)
     return make
+
+
+def compile_in(work, name):
+    config = work / ".config"
+    debians = next((SOURCE / "package/boot").glob("*.config")).read_text()
+    config.write_text("\n".join([debians, *VARIANTS[name], ""]))  # of two lines the later one counts
+    # What our own make was told is none of Xen's business.
+    command = ["env", "-u", "MAKEFLAGS", "nice", "make", "-C", SOURCE / "tree/xen", f"O={work}",
+               f"-j{os.cpu_count()}"]
+    run_logged(f"xen-{name}", "configuring the hypervisor", [*command, "olddefconfig"])
+    missing = [option for option in VARIANTS[name] if option not in config.read_text().splitlines()]
+    if missing:
+        raise LabError(f"this Xen has no {missing[0]}")
+    run_logged(f"xen-{name}", "building the hypervisor", [*command, "build"])
 
 
 def main():
