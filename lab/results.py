@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR GPL-2.0-only
 """Reads results: JUnit XML of ctest and pytest, and the scenarios' own records beside it."""
 
+import collections
 import json
 import xml.etree.ElementTree as ElementTree
 from typing import NamedTuple
@@ -78,6 +79,13 @@ def counts(path):
         return 0, 1, 0
     verdicts = [case.verdict for case in cases]
     return tuple(verdicts.count(kind) for kind in ("passed", "failed", "skipped"))
+
+
+def skipped_lines(paths):
+    """How many were skipped for each reason, most first."""
+    reasons = collections.Counter(case.text.partition("\n")[0] or "no reason given" for path in paths
+                                  for case in read(path) or [] if case.verdict == "skipped")
+    return [f"{number} skipped: {reason}" for reason, number in reasons.most_common()]
 
 
 class AdvisoryResult(NamedTuple):

@@ -178,7 +178,7 @@ def scenarios(pattern=None, subfolder="", **environment):
 
 def close(files, start, comparison=None):
     """Writes the report and prints the closing lines; tells whether all is well."""
-    passed, failed, skipped = [sum(column) for column in zip(*map(results.counts, files))]
+    passed, failed, _ = [sum(column) for column in zip(*map(results.counts, files))]
     failed += len(BROKEN)
     cases = {path.stem: results.read_with_records(path) for path in files}
     advisories = results.by_advisory(cases.get("host", []), cases.get("scenarios", []))
@@ -186,8 +186,8 @@ def close(files, start, comparison=None):
         say("advisories:")
         print("\n".join(results.advisory_lines(advisories)))
     path = report.write(RESULTS / "report.html", cases, advisories, STAGES, comparison)
-    if skipped:
-        say(f"{skipped} skipped")
+    for line in results.skipped_lines(files):
+        say(line)
     say("stages: " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in STAGES.items()))
     say(f"results: {', '.join(map(str, [*files, path]))}; {time.monotonic() - start:.0f} s")
     print(f"{passed} passed, {failed} failed", flush=True)

@@ -96,3 +96,25 @@ def test_it(machine): os.kill(os.getpid(), signal.{name})
 def test_mark_slow_is_the_limit(tmp_path):
     test = "@pytest.mark.limit(301)\ndef test_a(): pass\ndef test_b(): pass"
     assert "1 passed, 1 deselected" in run(tmp_path, test, options=["-k", "slow"])
+
+
+@pytest.mark.parametrize("given, capabilities, words", [
+    ("", None, "1 skipped"), ("other", "pv hvm hap", "1 skipped"), ("shadow", "pv hvm hap shadow", "1 passed")])
+def test_xen_without_shadow_paging(tmp_path, monkeypatch, given, capabilities, words):
+    """No machine is started for a scenario that Debian's Xen cannot run."""
+    monkeypatch.setenv("XEN", given)
+    out = run(tmp_path, f"""
+from lab.dom0 import Result
+
+class Dom0:
+    def run(self, command, check): return Result(0, "free_cpus : 0\\nvirt_caps              : {capabilities}\\n")
+
+@pytest.fixture
+def dom0():
+    assert {capabilities!r}, "a machine was started"
+    return Dom0()
+
+@pytest.mark.usefixtures("shadow_paging")
+def test_it(world, dom0): pass
+""", options=["-rs"])
+    assert words in out and ("make xen, then XEN=build/xen/shadow" in out) == ("skipped" in words), out

@@ -41,6 +41,14 @@ def test_verdicts(cases, tmp_path):
     assert results.counts(tmp_path / "scenarios.xml") == (1, 2, 1)
 
 
+def test_why_some_were_skipped(tmp_path):
+    text = "".join(f'<testcase name="{n}"><skipped message="{why}"/></testcase>'
+                   for n, why in enumerate(["long", "needs a Xen", "needs a Xen", ""]))
+    (tmp_path / "it.xml").write_text(f"<testsuite>{text}<testcase name='good'/></testsuite>")
+    assert results.skipped_lines([tmp_path / "it.xml", tmp_path / "none.xml"]) == [
+        "2 skipped: needs a Xen", "1 skipped: long", "1 skipped: no reason given"]
+
+
 @pytest.mark.parametrize("attributes,message,verdict", [
     ('status="notrun"', "Unable to find executable", "failed"),
     ('status="notrun"', "Fixture dependency failed", "failed"),
