@@ -13,12 +13,14 @@ from lab.dom0 import await_command
 from lab.leaks import LeakWatch
 from lab.logs import LogWatch, find_complaints
 from lab.qemu import Lab
-from lab.steps import BUILD
+from lab.steps import BUILD, LabError
 
 DISK = "/dev/vdd"  # in both
 PORT = 7010
 ADDRESS = "10.77.0.{}"
 AHEAD = 60  # seconds
+SSHD = ["/usr/sbin/sshd", "/lib/x86_64-linux-gnu/libwrap.so.0"]  # what a guest lacks of it
+SSH = "exec ssh -i /lab/key -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
 
 
 def free_port():
@@ -59,7 +61,7 @@ class Watch:
 @contextlib.contextmanager
 def second_host(world):
     """Its dom0. The first one's machine is not fit for anything else afterwards, so both are looked at, and
-    ended, here; guests are gone by then."""
+    ended, here; guests are gone by then. What the second one logged is kept if something fails."""
     first, disk = world.dom0, BUILD / "run" / f"shared-{world.lab.name}"
     for name in list(world.guests):
         world.drop(name)
@@ -76,12 +78,17 @@ def second_host(world):
         plug(second, 2, disk, connect=f"127.0.0.1:{port}")
         dom0.run(f"ping -c 1 -w 20 {ADDRESS.format(1)}", check=True)
         watches = [Watch(first), Watch(dom0)]
-        yield dom0
+        try:
+            yield dom0
+        except BaseException:
+            with contextlib.suppress(LabError):
+                world.keep(second.name, watches[1].logs.texts())
+            raise
         problems = [problem for watch in watches for problem in watch.problems()]
         assert not problems, "\n".join(problems)
+        world.reset()
     finally:
         second.stop(clean=False)
-        world.reset()
         disk.unlink(missing_ok=True)
 
 
@@ -103,3 +110,32 @@ def move(guest, target):
     guest.console.wait(20)
     guest.dom0 = target
     guest.attach_to_shell()
+
+
+class Session:
+    """A client in dom0, which stays there, is logged in to the guest by ssh; with the server of dom0's."""
+
+    def __init__(self, guest):
+        dom0 = guest.dom0
+        dom0.run("rm -f /lab/key /lab/key.pub; ssh-keygen -q -t ed25519 -N '' -f /lab/key", check=True)
+        for path in SSHD:
+            guest.put(dom0.get(path), path)
+        guest.put(dom0.get("/lab/key"), "/root/key")  # the host's, too
+        key = dom0.get("/lab/key.pub").decode().strip()
+        guest.run("mkdir -p /run/sshd /root/.ssh && "
+                  f"echo {key} > /root/.ssh/authorized_keys && chmod -R go= /root/key /root/.ssh /root && "
+                  "echo sshd:x:74:65534::/run/sshd:/usr/sbin/nologin >> /etc/passwd && "
+                  "/usr/sbin/sshd -f /dev/null -h /root/key", check=True)
+        self.process = dom0.spawn(f"{SSH} root@{guest.address()} cat")
+        self.seen = self.lines = 0
+        self.check()
+
+    def check(self):
+        """What is typed comes back."""
+        self.lines += 1
+        self.process.write(b"line %d\n" % self.lines)
+        self.seen = self.process.expect(rf"line {self.lines}\n", 60, self.seen)
+
+    def end(self):
+        self.process.close_input()
+        assert self.process.wait(30) == 0, self.process.text()

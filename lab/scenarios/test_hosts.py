@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR GPL-2.0-only
-"""A guest goes to another host and comes back while a client that stays has a connection to it.
+"""A guest goes to another host and comes back while a client that stays is logged in to it by ssh, and gets
+data from it.
 
 That takes a Xen with shadow paging: make xen, then XEN=build/xen/shadow. SOAK=1 does it ten times.
 """
@@ -21,14 +22,17 @@ def test_there_and_back(world, dom0):
     with hosts.second_host(world) as second:
         guest = world.boot(**SHARED, disk=[f"phy:{hosts.DISK},xvda1,w"])
         address = guest.address()
+        session = hosts.Session(guest)
         parts = [Load(guest, "/root/load"), Stream(guest), Forks(guest), Heartbeat(guest)]
         for _ in range(TRIPS):
             for target in (second, dom0):
                 hosts.move(guest, target)
                 assert guest.address() == address
                 dom0.run(f"ping -c 3 -i 0.3 -W 5 {address}", check=True)
+                session.check()
                 check_clock(guest)
                 time.sleep(1)
         for part in parts:
             part.check()
+        session.end()
         guest.shut_down()

@@ -49,15 +49,24 @@ def test_moved_under_load(world, vcpus):
 
 @long_run
 def test_moved_while_memory_and_processors_change(world, dom0):
-    """xl mem-set and xl vcpu-set go on, whatever xl migrate does meanwhile."""
+    """xl mem-set and xl vcpu-set go on, whatever xl migrate does meanwhile: for a moment no domain has the name."""
     guest = world.guest(**SHARED)
     forks = Forks(guest)
-    dom0.run("rm -f /tmp/enough; (until [ -e /tmp/enough ]; do for n in 1 3 2 4; do "
-             f"xl mem-set {guest.name} $((64 + n * 48)); xl vcpu-set --ignore-host {guest.name} $n; sleep 1; "
-             "done; done; touch /tmp/ended) >/dev/null 2>&1 </dev/null &")
+    dom0.run("rm -f /tmp/enough /tmp/changes; (until [ -e /tmp/enough ]; do for n in 1 3 2 4; do "
+             f"xl mem-set {guest.name} $((64 + n * 48)) && xl vcpu-set --ignore-host {guest.name} $n && "
+             "echo $n >> /tmp/changes; sleep 1; done; done; touch /tmp/ended) >/dev/null 2>&1 </dev/null &")
+
+    def changed():
+        return int(dom0.run("cat /tmp/changes 2>/dev/null | wc -l", check=True).out)
+
+    changes = []
     for _ in range(10):
+        before = changed()
         migrate(guest)
+        changes.append(changed() - before)
     dom0.run("touch /tmp/enough; until [ -e /tmp/ended ]; do sleep 0.2; done; rm /tmp/ended", timeout=120, check=True)
+    print(f"changes during each move: {changes}")
+    assert min(changes) > 0, changes
     forks.check()
     guest.set_vcpus(4)
     dom0.run(f"xl mem-set {guest.name} 256", check=True)
