@@ -156,6 +156,13 @@ const __initconst struct hypervisor_x86 x86_hyper_xen_pv = {
 	.ignore_nopv = true,
 };
 
+/* The port that tells of failing hardware is not the guest's, and reads as all of it. An NMI is the
+ * toolstack's: of unknown reason. */
+static unsigned char nmi_reason(void)
+{
+	return 0;
+}
+
 static void __init platform_init(void)
 {
 	x86_init.resources.memory_setup = memory_setup;
@@ -163,6 +170,7 @@ static void __init platform_init(void)
 	x86_init.oem.arch_setup = arch_setup;
 	x86_init.oem.banner = banner;
 	x86_platform.set_legacy_features = set_legacy_features;
+	x86_platform.get_nmi_reason = nmi_reason;
 	x86_platform.realmode_reserve = x86_init_noop;
 	x86_platform.realmode_init = x86_init_noop;
 	legacy_pic = &null_legacy_pic;

@@ -134,3 +134,13 @@ def test_core_of_a_crash(world, dom0, tmp_path):
     callers = re.findall(r"^#\d+ +0x\w+ in (\S+)", out.partition("\nThread 1 ")[2], re.M)
     assert callers[:4] == ["xen_hypercall", "xen_arch_shutdown", "panic", "sysrq_handle_crash"], out
     assert "ksys_write" in callers and "??" not in callers[:callers.index("ksys_write")], out
+
+
+# kexec_load and kexec_file_load
+@pytest.mark.parametrize("call", [246, 320])
+def test_no_other_kernel_is_loaded(world, call):
+    """A program that would load one hears that there is no such call."""
+    if not world.kernel.ours:
+        pytest.skip("upstream's kernel may have it")
+    out = world.guest().run(f"perl -e 'print syscall({call}, 0, 0, 0, 0, 0), \": $!\"'").out
+    assert out == "-1: Function not implemented"

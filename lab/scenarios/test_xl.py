@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from lab.dom0 import await_command
+
 MAC = "00:16:3e:77:00:01"
 
 
@@ -85,6 +87,45 @@ def test_upstreams_parameters_are_answered(world):
     log = guest.run("dmesg -t", check=True).out
     assert re.findall("^xen: (.*) changes nothing: ", log, re.M) == UPSTREAMS
     assert "Unknown kernel command line" not in log, log
+
+
+def test_xl_sysrq(world, dom0):
+    guest = world.guest()
+    guest.run("dmesg -C", check=True)
+    dom0.run("xl sysrq xendemo h", check=True)
+    assert guest.run(await_command("dmesg | grep 'sysrq: HELP'", 20), timeout=60).rc == 0
+
+
+def test_xl_trigger_nmi(world, dom0):
+    """It reaches the vCPU that is named, in the kernel or in a program, which goes on."""
+    guest = world.guest()
+    guest.run("taskset -c 1 sh -c 'while :; do :; done' >/dev/null & echo $! > /tmp/busy; dmesg -C",
+              check=True)
+    for vcpu in (0, 1):
+        dom0.run(f"xl trigger xendemo nmi {vcpu}", check=True)
+        seen = f"dmesg | grep 'NMI received for unknown reason 00 on CPU {vcpu}'"
+        assert guest.run(await_command(seen, 20), timeout=60).rc == 0, guest.run("dmesg -t").out
+    guest.run("kill $(cat /tmp/busy)", check=True)
+
+
+# xl says what went wrong, and exits with 0.
+@pytest.mark.parametrize("kind", ["reset", "init", "power", "sleep", "s3resume"])
+def test_xl_trigger_of_other_machines_is_refused(world, dom0, kind):
+    guest = world.guest()
+    assert f"Send trigger '{kind}' failed" in dom0.run(f"xl trigger xendemo {kind} 2>&1").out
+    guest.run("true", check=True)
+
+
+@pytest.mark.allow_log("Kernel panic", "Call Trace", "not syncing", "crash")
+def test_xl_trigger_ends_a_guest_that_hangs(world, dom0):
+    """No program and no xenstore client of the guest need work for that."""
+    guest = world.make(on_crash="preserve", extra="init=/bin/bash unknown_nmi_panic")
+    guest.create()
+    guest.expect(r"# $", 180)
+    dom0.run("xl trigger xendemo nmi 1", check=True)
+    guest.expect("Kernel panic - not syncing: NMI: Not continuing", 30)
+    guest.wait_crashed()
+    guest.destroy()
 
 
 @pytest.mark.allow_log("Kernel panic", "Call Trace", "not syncing", "crash")
