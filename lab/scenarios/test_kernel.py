@@ -4,6 +4,7 @@
 import os
 import pathlib
 import re
+import signal
 import stat
 import subprocess
 import zlib
@@ -15,6 +16,7 @@ from lab.disks import AWAIT
 from lab.dom0 import await_command
 
 VMLINUX = images.OUR_KERNEL.with_name("vmlinux")
+CLOCK = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
 HELLO = b"""#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t tmpfs -o size=300m fill /fill
@@ -134,6 +136,29 @@ def test_core_of_a_crash(world, dom0, tmp_path):
     callers = re.findall(r"^#\d+ +0x\w+ in (\S+)", out.partition("\nThread 1 ")[2], re.M)
     assert callers[:4] == ["xen_hypercall", "xen_arch_shutdown", "panic", "sysrq_handle_crash"], out
     assert "ksys_write" in callers and "??" not in callers[:callers.index("ksys_write")], out
+
+
+# Runs bash, which prints the time, and is killed if it makes a system call for that: gettimeofday or
+# clock_gettime.
+TIME_WITHOUT_A_CALL = r"""
+my $filter = pack("SCCL" x 5, 0x20, 0, 0, 0,  0x15, 2, 0, 96,  0x15, 1, 0, 228,
+                  6, 0, 0, 0x7fff0000,  6, 0, 0, 0);
+syscall(157, 38, 1, 0, 0, 0) == 0 && syscall(157, 22, 2, pack("S x6 P", 5, $filter)) == 0 or die $!;
+exec "bash", "-c", "echo \$EPOCHREALTIME";
+"""
+
+
+def test_time_without_a_system_call(world):
+    """Xen's clock takes one; clocksource=tsc, or the same while it runs, does without."""
+    guest = world.guest()
+    guest.run(f"cat > /tmp/time.pl <<'END'\n{TIME_WITHOUT_A_CALL}END", check=True)
+    seconds = {}
+    for clock in ("xen", "tsc", "xen"):
+        guest.run(f"echo {clock} > {CLOCK} && grep -x {clock} {CLOCK}", check=True)
+        seconds[clock] = guest.run("date +%s.%N; perl /tmp/time.pl")
+    assert seconds["xen"].rc == 128 + signal.SIGSYS, seconds["xen"].out
+    before, without = [float(line) for line in seconds["tsc"].out.split()]
+    assert before <= without < before + 5
 
 
 # kexec_load and kexec_file_load
