@@ -61,7 +61,11 @@ function(add_mutated_program target program tree sources)
                                 "-fno-exceptions;-fno-rtti;-Wno-unused;-Wno-unused-parameter")
     # The objects that come before the libraries are the ones that the linker takes.
     add_executable(${target} ${mutated} $<TARGET_OBJECTS:${program}>)
-    target_include_directories(${target} BEFORE PRIVATE ${PROJECT_SOURCE_DIR}/sim/include
+    get_target_property(libraries ${program} LINK_LIBRARIES)
+    if(sim IN_LIST libraries) # its <xen/access.hpp> comes first
+        target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/sim/include)
+    endif()
+    target_include_directories(${target} PRIVATE
                                ${tree}/hypercall/include ${tree}/hypercall ${tree}/drivers ${folders})
     target_link_libraries(${target} PRIVATE $<TARGET_PROPERTY:${program},LINK_LIBRARIES>)
     set_target_properties(${target} PROPERTIES EXPORT_COMPILE_COMMANDS OFF)

@@ -93,7 +93,7 @@ DEFINE_IDTENTRY_SYSVEC(xen_pv_evtchn_do_upcall)
 static unsigned int port_to_irq(u32 port, unsigned int cpu, irq_flow_handler_t flow,
 				struct irq_chip *chip)
 {
-	int irq = port < XEN_MAX_PORTS ? irq_alloc_desc_from(FIRST_IRQ, -1) : -ERANGE;
+	int irq = xen_port_room(port) ?: irq_alloc_desc_from(FIRST_IRQ, -1);
 
 	if (irq < 0)
 		return 0;
@@ -236,7 +236,6 @@ void xen_irq_restored(void)
 		unsigned int irq = xen_port_irq(port);
 		struct binding *binding = irq ? irq_get_handler_data(irq) : NULL;
 
-		xen_port_assign(port, 0, 0);
 		if (!binding)
 			continue;
 		irq_set_chip_data(irq, NULL);
@@ -244,6 +243,7 @@ void xen_irq_restored(void)
 		binding->next = lost;
 		lost = binding;
 	}
+	xen_events_restored();
 }
 
 void xen_irq_free_lost(void)
@@ -259,21 +259,16 @@ void xen_irq_free_lost(void)
 /* A vCPU's own irq stays, and gets another port. */
 void xen_irq_rebind(unsigned int irq, int port, unsigned int cpu)
 {
-	if (port < 0)
+	if (port < 0 || xen_port_room(port))
 		panic("Xen: no event port for irq %u: %d", irq, port);
 	irq_set_chip_data(irq, (void *)(unsigned long)port);
 	xen_port_assign(port, irq, cpu);
 	xen_event_unmask(port);
 }
 
-static void __init intr_init(void)
-{
-	xen_mask_all_events();
-}
-
 void __init xen_irq_init(void)
 {
-	x86_init.irqs.intr_init = intr_init;
+	x86_init.irqs.intr_init = xen_events_start;
 	x86_init.irqs.intr_mode_select = x86_init_noop;
 	x86_init.irqs.intr_mode_init = x86_init_noop;
 	x86_init.irqs.pre_vector_init = x86_init_noop;

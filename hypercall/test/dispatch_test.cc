@@ -1,91 +1,16 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-// The dispatch of events: ports that go while their events are handled, ports without a handler,
-// unmasking. Xen's side is public/event_channel.h's 2-level scheme.
+// The dispatch of events, by both kinds of event channels (public/event_channel.h): ports that go
+// while their events are handled, ports without a handler, unmasking, vCPUs, another domain.
 #include <array>
-#include <cstring>
-#include <functional>
-#include <map>
 #include <thread>
 
-#include <gtest/gtest.h>
-
-#include <xen/abi.hpp>
-#include <xen/dispatch.h>
-#include <xen/hypercall.hpp>
+#include "dispatch_kit.hpp"
 
 namespace {
 
-alignas(4096) xen::abi::SharedInfo shared;
-thread_local unsigned this_cpu;
-std::map<unsigned, std::function<void()>> handlers; // by irq
-std::function<void()> on_stray;
-unsigned strays;
-unsigned hypercalls;
-std::array<unsigned, 128> vcpus;    // that Xen tells, by port
-std::function<void()> on_bind_vcpu; // what another vCPU does at that moment
+using namespace kit;
 
-uint64_t bit(uint32_t port) { return 1ull << (port % 64); }
-
-// What Xen does when somebody notifies a port that is bound to vCPU `cpu`.
-void tell(uint32_t port, unsigned cpu)
-{
-    xen::abi::VcpuInfo &vcpu = shared.vcpu_info[cpu];
-    __atomic_fetch_or(&vcpu.pending_selector, 1ull << (port / 64), __ATOMIC_SEQ_CST);
-    __atomic_store_n(&vcpu.upcall_pending, 1, __ATOMIC_SEQ_CST);
-}
-
-void notify(uint32_t port, unsigned cpu = 0)
-{
-    if (__atomic_fetch_or(&shared.evtchn_pending[port / 64], bit(port), __ATOMIC_SEQ_CST) &
-        bit(port))
-        return;
-    if (!(__atomic_load_n(&shared.evtchn_mask[port / 64], __ATOMIC_SEQ_CST) & bit(port)))
-        tell(port, cpu);
-}
-
-bool masked(uint32_t port) { return shared.evtchn_mask[port / 64] & bit(port); }
-
-class Events : public ::testing::Test {
-protected:
-    void SetUp() override
-    {
-        std::memset(&shared, 0, sizeof(shared));
-        xen_events_in(&shared);
-        handlers.clear();
-        on_stray = {};
-        strays = hypercalls = 0;
-        vcpus.fill(0);
-        on_bind_vcpu = {};
-        this_cpu = 0;
-        xen_mask_all_events();
-    }
-
-    void TearDown() override
-    {
-        for (const uint32_t port : {5u, 7u, 70u})
-            xen_port_assign(port, 0, 0);
-    }
-
-    // As glue/irq.c binds a device's port: the flow handler masks and clears.
-    void bind(uint32_t port, unsigned irq, std::function<void()> handler)
-    {
-        handlers[irq] = [port, handler] {
-            xen_event_mask(port);
-            xen_event_ack(port);
-            handler();
-        };
-        xen_port_assign(port, irq, 0);
-        xen_event_unmask(port);
-    }
-
-    static void unbind(uint32_t port)
-    {
-        xen_event_mask(port);
-        xen_port_assign(port, 0, 0);
-    }
-};
-
-TEST_F(Events, OneEventUntilItIsDone)
+TEST_P(EventsTest, OneEventUntilItIsDone)
 {
     unsigned calls = 0;
     bind(5, 20, [&] { ++calls; });
@@ -94,17 +19,17 @@ TEST_F(Events, OneEventUntilItIsDone)
         xen_dispatch_events();
     }
     EXPECT_EQ(calls, 1u);
-    hypercalls = 0;
+    const unsigned before = channels.unmasked_by_us();
     xen_event_unmask(5); // one came meanwhile
-    EXPECT_EQ(hypercalls, 1u);
+    EXPECT_EQ(channels.unmasked_by_us(), before + 1);
     xen_dispatch_events();
     EXPECT_EQ(calls, 2u);
     xen_event_unmask(5); // none did, and Xen need not look
-    EXPECT_EQ(hypercalls, 1u);
+    EXPECT_EQ(channels.unmasked_by_us(), before + 1);
     EXPECT_FALSE(masked(5));
 }
 
-TEST_F(Events, Xsa331HandlerClosesItsOwnPortAndASibling)
+TEST_P(EventsTest, Xsa331HandlerClosesItsOwnPortAndASibling)
 {
     unsigned calls = 0;
     for (const uint32_t port : {5u, 7u, 70u}) // 70 is in another word
@@ -122,8 +47,9 @@ TEST_F(Events, Xsa331HandlerClosesItsOwnPortAndASibling)
     EXPECT_EQ(xen_port_irq(7), 0u);
 }
 
-TEST_F(Events, Xsa331WithoutAHandlerMaskedAndCounted)
+TEST_P(EventsTest, Xsa331WithoutAHandlerMaskedAndCounted)
 {
+    ASSERT_EQ(xen_port_room(7), 0);
     xen_event_unmask(7);
     for (unsigned i = 0; i < 100; ++i) {
         notify(7);
@@ -135,7 +61,7 @@ TEST_F(Events, Xsa331WithoutAHandlerMaskedAndCounted)
 }
 
 // A port that is given out again right after it was seen without a handler loses no event.
-TEST_F(Events, Xsa331HandlerComesBack)
+TEST_P(EventsTest, Xsa331HandlerComesBack)
 {
     unsigned calls = 0;
     xen_event_unmask(7);
@@ -145,24 +71,30 @@ TEST_F(Events, Xsa331HandlerComesBack)
     EXPECT_EQ(calls, 1u);
 }
 
-TEST_F(Events, AnotherVcpusPortIsLeftToIt)
+TEST_P(EventsTest, AnotherVcpusPortIsLeftToIt)
 {
     unsigned calls = 0;
+    xen_bind_ipi(1);
     bind(5, 20, [&] { ++calls; });
-    xen_port_assign(5, 20, 1);
+    ASSERT_EQ(xen_port_move(5, 1), 0);
+    bind(6, 21, [] {});
     notify(5);
-    xen_dispatch_events();
+    notify(6);
+    dispatch_on(0);
     EXPECT_EQ(calls, 0u);
     EXPECT_FALSE(masked(5));
+    dispatch_on(1);
+    EXPECT_EQ(calls, 1u);
 }
 
 // ---- a port moves to another vCPU ----
 
-class Move : public Events {
+class Move : public EventsTest {
 protected:
     void SetUp() override
     {
-        Events::SetUp();
+        EventsTest::SetUp();
+        xen_bind_ipi(1);
         bind(5, 20, [this] { calls++; });
     }
 
@@ -170,34 +102,37 @@ protected:
     unsigned handled_by(unsigned cpu)
     {
         const unsigned before = calls;
-        this_cpu = cpu;
-        xen_dispatch_events();
-        this_cpu = 0;
+        dispatch_on(cpu);
         return calls - before;
     }
 
     unsigned calls = 0;
 };
 
-TEST_F(Move, EventsGoThere)
+TEST_P(Move, EventsGoThere)
 {
     ASSERT_EQ(xen_port_move(5, 1), 0);
-    EXPECT_EQ(vcpus.at(5), 1u);
-    notify(5, 1);
+    EXPECT_EQ(channels.vcpu_of(5), 1u);
+    notify(5);
     EXPECT_EQ(handled_by(0), 0u);
     EXPECT_EQ(handled_by(1), 1u);
 }
 
-// The first vCPU was told of it, and leaves it to the second.
-TEST_F(Move, EventOfBeforeIsNotLost)
+// The first vCPU was told of it. It leaves it to the second, unless it is the one that has it.
+TEST_P(Move, EventOfBeforeIsNotLost)
 {
     notify(5);
     ASSERT_EQ(xen_port_move(5, 1), 0);
+    const bool stays = GetParam() == fifo;
+    EXPECT_EQ(handled_by(0), stays ? 1u : 0u);
+    EXPECT_EQ(handled_by(1), stays ? 0u : 1u);
+    xen_event_unmask(5);
+    notify(5);
     EXPECT_EQ(handled_by(0), 0u);
     EXPECT_EQ(handled_by(1), 1u);
 }
 
-TEST_F(Move, MaskedPortStaysMasked)
+TEST_P(Move, MaskedPortStaysMasked)
 {
     notify(5);
     EXPECT_EQ(handled_by(0), 1u);
@@ -210,30 +145,28 @@ TEST_F(Move, MaskedPortStaysMasked)
     EXPECT_EQ(handled_by(1), 1u);
 }
 
-// Another vCPU is done with the last event, right before or after Xen has heard of the move.
-TEST_F(Move, UnmaskedMeanwhile)
+// Another vCPU is done with the last event, right before Xen hears of the move or right after.
+TEST_P(Move, UnmaskedMeanwhile)
 {
     for (const unsigned told : {0u, 1u}) {
         xen_port_move(5, 0);
         notify(5);
         EXPECT_EQ(handled_by(0), 1u);
         notify(5);
-        on_bind_vcpu = [told] {
-            vcpus[5] = told;
+        unsigned early = 0;
+        (told == 0 ? before_bind_vcpu : after_bind_vcpu) = [&] {
             xen_event_unmask(5);
-            this_cpu = told;
-            if (told == 1) // not its port yet
-                xen_dispatch_events();
-            this_cpu = 0;
+            if (told == 1)
+                early = handled_by(1); // a 2-level event: not its port yet
         };
         ASSERT_EQ(xen_port_move(5, 1), 0);
-        on_bind_vcpu = {};
-        EXPECT_EQ(handled_by(0) + handled_by(1), 1u) << told;
+        before_bind_vcpu = after_bind_vcpu = {};
+        EXPECT_EQ(early + handled_by(0) + handled_by(1), 1u) << told;
         xen_event_unmask(5);
     }
 }
 
-TEST_F(Move, PortThatXenDoesNotMoveStays)
+TEST_P(Move, PortThatXenDoesNotMoveStays)
 {
     EXPECT_NE(xen_port_move(0, 1), 0);
     EXPECT_EQ(xen_port_irq(0), 0u);
@@ -241,20 +174,22 @@ TEST_F(Move, PortThatXenDoesNotMoveStays)
 
 // One vCPU takes ports away, and prints: the console's event is handled in the middle of that. The
 // other handles events of both. Whoever held a lock around the table would wait for ever.
-TEST_F(Events, Xsa441RemovalMeetsTheConsolesEvent)
+TEST_P(EventsTest, Xsa441RemovalMeetsTheConsolesEvent)
 {
     unsigned console_events = 0;
     bind(5, 20, [&] {
         __atomic_add_fetch(&console_events, 1, __ATOMIC_RELAXED);
         xen_event_unmask(5);
     });
+    xen_bind_ipi(1);
+    bind(7, 27, [] {});
     handlers[27] = [] { unbind(7); };
-    vcpus[7] = 1;
+    ASSERT_EQ(xen_port_move(7, 1), 0);
     bool done = false;
     std::thread other([&] {
         this_cpu = 1;
         while (!__atomic_load_n(&done, __ATOMIC_ACQUIRE)) {
-            notify(7, 1);
+            notify(7);
             xen_dispatch_events();
         }
     });
@@ -270,47 +205,86 @@ TEST_F(Events, Xsa441RemovalMeetsTheConsolesEvent)
     EXPECT_EQ(console_events, 20'000u);
 }
 
-} // namespace
+// ---- many ports, many vCPUs, other domains ----
 
-// ---- Linux ----
-
-void glue_handle_irq(unsigned irq) { handlers.at(irq)(); }
-
-void glue_stray_event()
+TEST_P(EventsTest, PortsBeyondThePagesThatThereAre)
 {
-    __atomic_add_fetch(&strays, 1, __ATOMIC_RELAXED);
-    if (on_stray)
-        on_stray();
+    const unsigned last = GetParam() == fifo ? 5000 : 4095;
+    notify(last); // before there is room for it
+    unsigned calls = 0;
+    bind(last, 20, [&] { ++calls; });
+    dispatch_on(0);
+    EXPECT_EQ(calls, 1u);
+    EXPECT_EQ(xen_port_room(GetParam() == fifo ? xen::abi::max_event_ports : 4096), -34);
+    EXPECT_EQ(xen_port_irq(last), 20u);
+    EXPECT_EQ(xen_port_irq(XEN_MAX_PORTS - 1), 0u);
 }
 
-void *glue_vcpu_info() { return &shared.vcpu_info[this_cpu]; }
-unsigned glue_cpu() { return this_cpu; }
-
-// ---- Xen ----
-
-extern "C" long xen_hypercall(unsigned long number, unsigned long command, unsigned long argument,
-                              unsigned long, unsigned long, unsigned long)
+TEST_P(EventsTest, RestoredDomainStartsAnew)
 {
-    if (number != xen::abi::hypercall_event_channel_op)
-        return -38;
-    if (command == xen::abi::evtchnop_bind_vcpu) {
-        // SAFETY: EVTCHNOP_bind_vcpu's argument.
-        const auto &bind = *reinterpret_cast<xen::abi::EvtchnBindVcpu *>(argument);
-        if (bind.port == 0)
-            return -22;
-        if (on_bind_vcpu)
-            on_bind_vcpu();
-        vcpus[bind.port] = bind.vcpu;
-        return 0;
+    unsigned calls = 0, ipis = 0;
+    for (const unsigned cpu : {1u, 2u})
+        ASSERT_GT(xen_bind_ipi(cpu), 0);
+    for (const uint32_t port : {5u, 7u, 70u})
+        bind(port, 20 + port, [&] { ++calls; });
+    for (const uint32_t port : {5u, 7u, 70u}) // no vCPU has seen them yet
+        notify(port);
+    restore(GetParam());
+    dispatch_on(0);
+    EXPECT_EQ(channels.is_fifo(), GetParam() == fifo);
+    EXPECT_EQ(calls, 0u);
+    EXPECT_EQ(strays, 0u);
+    EXPECT_TRUE(masked(5) && masked(7) && masked(70));
+    EXPECT_EQ(xen_port_irq(7), 0u);
+    bind(7, 30, [&] { ++calls; }); // whatever it is now
+    const auto ipi = static_cast<uint32_t>(xen_bind_ipi(2));
+    handlers[31] = [&] { ++ipis; };
+    xen_port_assign(ipi, 31, 2);
+    xen_event_unmask(ipi);
+    notify(7);
+    notify(ipi);
+    dispatch_on(0);
+    dispatch_on(2);
+    EXPECT_EQ(calls, 1u);
+    EXPECT_EQ(ipis, 1u);
+    EXPECT_EQ(strays, 0u);
+}
+
+// Whoever notifies, and wherever it is handled meanwhile, the last event of each port is seen.
+TEST_P(EventsTest, NoneIsLostOnTwoVcpus)
+{
+    constexpr uint32_t first = 5, count = 40;
+    std::array<uint32_t, first + count> due{};
+    ASSERT_GT(xen_bind_ipi(1), 0);
+    for (uint32_t port = first; port < first + count; ++port) {
+        bind(port, 100 + port, [&due, port] {
+            __atomic_store_n(&due[port], 0, __ATOMIC_SEQ_CST);
+            xen_event_unmask(port);
+        });
+        ASSERT_EQ(xen_port_move(port, port % 2), 0);
     }
-    if (command != xen::abi::evtchnop_unmask)
-        return -38;
-    __atomic_add_fetch(&hypercalls, 1, __ATOMIC_RELAXED);
-    // SAFETY: EVTCHNOP_unmask's argument.
-    const uint32_t port = reinterpret_cast<xen::abi::EvtchnPort *>(argument)->port;
-    uint64_t &mask = shared.evtchn_mask[port / 64];
-    if ((__atomic_fetch_and(&mask, ~bit(port), __ATOMIC_SEQ_CST) & bit(port)) &&
-        (__atomic_load_n(&shared.evtchn_pending[port / 64], __ATOMIC_SEQ_CST) & bit(port)))
-        tell(port, vcpus[port]);
-    return 0;
+    bool done = false;
+    const auto vcpu = [&](unsigned cpu) {
+        this_cpu = cpu;
+        while (!__atomic_load_n(&done, __ATOMIC_SEQ_CST))
+            dispatch_on(cpu);
+    };
+    std::thread zero(vcpu, 0), one(vcpu, 1);
+    for (unsigned i = 0; i < 40'000; ++i) {
+        const uint32_t port = first + i * 7 % count;
+        __atomic_store_n(&due[port], 1, __ATOMIC_SEQ_CST);
+        notify(port);
+    }
+    __atomic_store_n(&done, true, __ATOMIC_SEQ_CST);
+    zero.join();
+    one.join();
+    dispatch_on(0);
+    dispatch_on(1);
+    for (uint32_t port = first; port < first + count; ++port)
+        EXPECT_EQ(due[port], 0u) << port;
 }
+
+INSTANTIATE_TEST_SUITE_P(Kinds, EventsTest, ::testing::Values(two_level, fifo), name_of);
+INSTANTIATE_TEST_SUITE_P(Kinds, Move, ::testing::Values(two_level, fifo), name_of);
+
+} // namespace

@@ -73,18 +73,21 @@ def test_root_and_extra_reach_the_command_line(world):
     guest = world.guest(extra="proxenos.word=42 loglevel=7")
     words = guest.run("cat /proc/cmdline", check=True).out.split()
     assert "root=/dev/xvda1" in words and "proxenos.word=42" in words
+    if world.kernel.ours:
+        guest.run("dmesg -t | grep -qx 'xen: FIFO event channels'", check=True)
 
 
 UPSTREAMS = ["xen_512gb_limit=0", "xen_msr_safe=1", "xen_nopvspin", "xen_scrub_pages=0", "xen_timer_slop=5",
-             "xen_legacy_crash", "xen.fifo_events=0"]
+             "xen_legacy_crash"]
 
 
 def test_upstreams_parameters_are_answered(world):
     """A configuration made for upstream's kernel works; each word that changes nothing is said to."""
     if not world.kernel.ours:
         pytest.skip("upstream's kernel does what they say")
-    guest = world.boot(extra=" ".join(["earlyprintk=xen", *UPSTREAMS]))
+    guest = world.boot(extra=" ".join(["earlyprintk=xen", "xen.fifo_events=0", *UPSTREAMS]))
     log = guest.run("dmesg -t", check=True).out
+    assert "xen: 2-level event channels" in log.splitlines()
     assert re.findall("^xen: (.*) changes nothing: ", log, re.M) == UPSTREAMS
     assert "Unknown kernel command line" not in log, log
 

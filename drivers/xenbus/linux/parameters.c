@@ -7,8 +7,11 @@
  */
 #define pr_fmt(fmt) "xen: " fmt
 
+#include <linux/errno.h>
 #include <linux/init.h>
+#include <linux/kstrtox.h>
 #include <linux/printk.h>
+#include <xen/dispatch.h>
 
 #define CHANGES_NOTHING(name, parameter, why)                                                     \
 	static int __init name(char *value)                                                       \
@@ -24,4 +27,16 @@ CHANGES_NOTHING(nopvspin, "xen_nopvspin", "there are no paravirtual spinlocks");
 CHANGES_NOTHING(scrub, "xen_scrub_pages", "pages that go to Xen are always zeroed");
 CHANGES_NOTHING(slop, "xen_timer_slop", "the timer is set for a microsecond ahead at least");
 CHANGES_NOTHING(legacy_crash, "xen_legacy_crash", "the log is written before Xen hears of a crash");
-CHANGES_NOTHING(fifo_events, "xen.fifo_events", "event channels are those of two levels");
+
+/* As upstream takes it, and everything else that says no. */
+static int __init fifo_events(char *value)
+{
+	bool wanted;
+
+	if (kstrtobool(value, &wanted))
+		return -EINVAL;
+	if (!wanted)
+		xen_events_two_level();
+	return 0;
+}
+early_param("xen.fifo_events", fifo_events);

@@ -64,7 +64,7 @@ static_assert(offsetof(VcpuInfo, time) == 32);
 
 constexpr unsigned legacy_max_vcpus = 32;
 constexpr unsigned event_words = 64; // 2-level event channels: 64 words of 64 ports
-constexpr unsigned max_event_ports = event_words * 64;
+constexpr unsigned two_level_ports = event_words * 64;
 
 struct SharedInfo {
     VcpuInfo vcpu_info[legacy_max_vcpus];
@@ -99,6 +99,9 @@ enum EventChannelOp : unsigned {
     evtchnop_bind_vcpu = 8,
     evtchnop_unmask = 9,
     evtchnop_reset = 10,
+    evtchnop_init_control = 11,
+    evtchnop_expand_array = 12,
+    evtchnop_set_priority = 13,
 };
 
 struct EvtchnBindInterdomain {
@@ -127,8 +130,43 @@ struct EvtchnBindVcpu {
     uint32_t port;
     uint32_t vcpu;
 };
+struct EvtchnInitControl {
+    uint64_t control_frame;
+    uint32_t offset; // a multiple of 8
+    uint32_t vcpu;
+    uint8_t link_bits; // out
+    uint8_t pad[7];
+};
+struct EvtchnExpandArray {
+    uint64_t array_frame;
+};
+struct EvtchnSetPriority {
+    uint32_t port;
+    uint32_t priority;
+};
 static_assert(sizeof(EvtchnBindInterdomain) == 12);
 static_assert(sizeof(EvtchnAllocUnbound) == 8);
+static_assert(sizeof(EvtchnInitControl) == 24);
+
+// FIFO event channels: one word for each port.
+constexpr uint32_t event_pending = 1u << 31;
+constexpr uint32_t event_masked = 1u << 30;
+constexpr uint32_t event_linked = 1u << 29; // it is in a queue
+constexpr uint32_t event_busy = 1u << 28;   // Xen changes the link: not to be unmasked by the guest
+constexpr uint32_t event_link_bits = 17;
+constexpr uint32_t event_link_mask =
+    (1u << event_link_bits) - 1; // the next port in the queue, or 0
+constexpr uint32_t max_event_ports = 1u << event_link_bits;
+constexpr unsigned event_queues = 16; // the first one is the most urgent
+constexpr unsigned event_priority_max = 0;
+constexpr unsigned event_priority_default = 7;
+
+struct EvtchnControl {
+    uint32_t ready; // one bit for each queue that was empty and no longer is
+    uint32_t reserved;
+    uint32_t head[event_queues];
+};
+static_assert(sizeof(EvtchnControl) == 72);
 
 constexpr unsigned virq_timer = 0;
 constexpr unsigned virq_debug = 1;
