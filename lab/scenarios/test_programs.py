@@ -105,9 +105,9 @@ def test_other_end_notices_that_a_program_was_killed(pair, killed):
 
 @long_run
 def test_nothing_is_left_after_many(pair):
-    """What a killed program had of the limits of all comes back: 20 times 513 pages are more than there are."""
+    """What a killed program had of the limits of all comes back: 6 times 513 pages are more than there are."""
     first, second = pair
-    for _ in range(20):
+    for _ in range(6):
         server = Server(first, second, 1 << 20)
         second.run(f"timeout -s KILL 1 {server.ask(second, 0)}; true", check=True)
         server.closed()
