@@ -37,6 +37,11 @@ def check_clock(guest):
     assert before - CLOCK <= now <= after + CLOCK, (before, now, after)
 
 
+def total(guest):
+    """Its memory in MiB, as it sees it."""
+    return int(guest.run("awk '/MemTotal/ { print $2 }' /proc/meminfo", check=True).out) // 1024
+
+
 class Heartbeat:
     """lab/programs/heartbeat.cc in the guest's background."""
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from lab.disks import AWAIT
-from lab.load import SHARED, Forks, Heartbeat, Load, Stream, check_clock
+from lab.load import SHARED, Forks, Heartbeat, Load, Stream, check_clock, total
 from lab.steps import LabError
 
 SOAK = bool(os.environ.get("SOAK"))
@@ -165,10 +165,6 @@ def set_memory(guest, mib):
                          f"{count}; exit 1", timeout=60)
     if out.rc:
         raise LabError(f"the guest has {out.out} MiB, and not {mib}")
-
-
-def total(guest):
-    return int(guest.run("awk '/MemTotal/ { print $2 }' /proc/meminfo", check=True).out) // 1024
 
 
 @long_run
