@@ -18,7 +18,7 @@ def test_debian_in_47_mib(world, dom0):
     guest.config = CONFIG
     guest.create().log_in(300)
     assert dom0.run("xl list xendemo", check=True).out.splitlines()[1].split()[2:4] == ["47", "1"]
-    assert guest.run("cat /proc/1/comm").out == "systemd"
+    assert guest.run("cat /proc/1/comm").out.strip() == "systemd"
     guest.address()
     guest.run("head -c 16M /dev/urandom > /root/one && cp /root/one /root/two && sync && "
               "echo 3 > /proc/sys/vm/drop_caches && cmp /root/one /root/two && rm /root/one /root/two",
