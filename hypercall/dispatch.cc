@@ -43,11 +43,14 @@ bool is_masked(uint32_t port)
     return load_shared(shared->evtchn_mask[port / word_bits]) & bit_of(port);
 }
 
+// A restored domain may have fewer than it had.
+bool is_two_level(uint32_t port) { return port < abi::two_level_ports; }
+
 void mask(uint32_t port)
 {
     if (fifo_used)
         fifo::mask(port);
-    else
+    else if (is_two_level(port))
         set_bit(shared->evtchn_mask[port / word_bits], bit_of(port));
 }
 
@@ -57,6 +60,8 @@ void unmask(uint32_t port)
         fifo::unmask(port);
         return;
     }
+    if (!is_two_level(port))
+        return;
     uint64_t &word = shared->evtchn_mask[port / word_bits];
     clear_bit(word, bit_of(port));
     // Pairs with Xen setting the pending bit and then looking at the mask: one of the two sees it.
@@ -116,17 +121,26 @@ void free_page(PortPage *page)
         xen_port_page_free(bytes + i);
 }
 
-Status add_page(uint32_t index)
+PortPage *new_page()
 {
     auto *page = static_cast<PortPage *>(xen_port_pages_alloc(sizeof(PortPage) / page_size));
+    if (page)
+        for (uint32_t &word : page->words)
+            word = fifo::fresh_word;
+    return page;
+}
+
+Status add_page(uint32_t index)
+{
+    // One that Xen refused before, or somebody else's who was faster.
+    PortPage *known = __atomic_load_n(&port_pages[index], __ATOMIC_ACQUIRE);
+    PortPage *page = known ? known : new_page();
     if (!page)
         return Error::no_memory;
-    for (uint32_t &word : page->words)
-        word = fifo::fresh_word;
     Status status;
     {
         LockGuard guard(growing);
-        if (page_count.load() == index) { // nobody else was faster
+        if (page_count.load() == index) {
             if (fifo_used)
                 status = fifo::add_words(*page);
             if (status.ok()) {
@@ -136,7 +150,8 @@ Status add_page(uint32_t index)
             }
         }
     }
-    free_page(page);
+    if (!known)
+        free_page(page);
     return status;
 }
 
@@ -146,8 +161,11 @@ bool use_fifo()
     if (!fifo_wanted || !fifo::add_vcpu(0).ok())
         return false;
     for (uint32_t i = 0; i < page_count.load(); ++i)
-        if (!fifo::add_words(*port_pages[i]).ok())
-            xen_port_log(XEN_PORT_ERROR, "Xen refuses the event array: events will be lost");
+        if (!fifo::add_words(*port_pages[i]).ok()) {
+            // Xen appends: the next page that it takes has these ports. Whoever binds one tries.
+            xen_port_log(XEN_PORT_ERROR, "Xen refuses a page of the event array");
+            page_count.store(i);
+        }
     return true;
 }
 
@@ -280,6 +298,8 @@ extern "C" void xen_event_ack(uint32_t port)
 extern "C" void xen_event_mask(uint32_t port) { mask(port); }
 
 extern "C" uint32_t xen_port_irq(uint32_t port) { return state_of(port).irq; }
+
+extern "C" uint32_t xen_port_end(void) { return page_count.load() * ports_per_page; }
 
 extern "C" void xen_event_unmask(uint32_t port) { unmask(port); }
 

@@ -11,6 +11,8 @@ COMPLAINTS = re.compile(
     r"|Kernel panic|rcu_\w+ (detected|self-detected) stall|soft lockup|hard LOCKUP|blocked for more"
     r"|UBSAN:|KASAN:|lockdep|possible recursive|suspicious RCU|scheduling while atomic"
     r"|segfault at|traps: |trap invalid opcode|bad page|Bad page"
+    r"|no FIFO event channel|lost event|port \d+ not linked|already on a queue|page of the event array"
+    r"|2-level event channels are all"
     r"|I/O error|EXT4-fs (error|warning)|Buffer I/O|JBD2: .*(error|Error)|NETDEV WATCHDOG"
     r"|\(XEN\).*(\b[Ee]rror\b|ERROR|\bBUG\b|Assertion|[Pp]anic|FATAL|crash|Unhandled|[Ww]arning"
     r"|Bad |\bbad |invalid|Invalid|illegal|Attempt|Failed|failed|Non-privileged|Could not)")

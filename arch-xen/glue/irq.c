@@ -232,7 +232,7 @@ void xen_irq_restored(void)
 {
 	u32 port;
 
-	for (port = 1; port < XEN_MAX_PORTS; port++) {
+	for (port = 1; port < xen_port_end(); port++) {
 		unsigned int irq = xen_port_irq(port);
 		struct binding *binding = irq ? irq_get_handler_data(irq) : NULL;
 

@@ -18,6 +18,7 @@ std::function<void()> on_stray;
 unsigned strays;
 std::function<void()> before_bind_vcpu, after_bind_vcpu; // what another vCPU does then
 bool out_of_memory;
+uint32_t pages_left;
 std::vector<void *> kept; // pages that the library has
 
 void reset()
@@ -28,6 +29,7 @@ void reset()
     before_bind_vcpu = after_bind_vcpu = {};
     this_cpu = 0;
     out_of_memory = false;
+    pages_left = xen::abi::max_event_ports;
 }
 
 // The domain goes on in another Xen.
@@ -103,6 +105,10 @@ extern "C" long xen_hypercall(unsigned long number, unsigned long command, unsig
     const bool moves = command == xen::abi::evtchnop_bind_vcpu;
     if (moves && before_bind_vcpu)
         before_bind_vcpu();
+    if (command == xen::abi::evtchnop_expand_array && pages_left-- == 0) {
+        pages_left = 0;
+        return -12;
+    }
     // SAFETY: EVTCHNOP_*'s argument.
     const long rc =
         channels.hypercall(static_cast<unsigned>(command), reinterpret_cast<void *>(argument));

@@ -23,6 +23,7 @@ extern std::function<void()> on_stray;
 extern unsigned strays;
 extern std::function<void()> before_bind_vcpu, after_bind_vcpu; // what another vCPU does then
 extern bool out_of_memory;
+extern uint32_t pages_left; // of the event array, which Xen takes
 
 enum Kind { two_level, fifo };
 inline std::string name_of(const ::testing::TestParamInfo<Kind> &info)

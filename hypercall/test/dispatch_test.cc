@@ -229,9 +229,13 @@ TEST_P(EventsTest, RestoredDomainStartsAnew)
         bind(port, 20 + port, [&] { ++calls; });
     for (const uint32_t port : {5u, 7u, 70u}) // no vCPU has seen them yet
         notify(port);
+    if (GetParam() == fifo)
+        bind(5000, 50, [] {});
+    const auto pages = channels.pages();
     restore(GetParam());
     dispatch_on(0);
     EXPECT_EQ(channels.is_fifo(), GetParam() == fifo);
+    EXPECT_EQ(channels.pages(), pages);
     EXPECT_EQ(calls, 0u);
     EXPECT_EQ(strays, 0u);
     EXPECT_TRUE(masked(5) && masked(7) && masked(70));

@@ -31,9 +31,9 @@ CHANGES_NOTHING(legacy_crash, "xen_legacy_crash", "the log is written before Xen
 /* As upstream takes it, and everything else that says no. */
 static int __init fifo_events(char *value)
 {
-	bool wanted;
+	bool wanted = true;
 
-	if (kstrtobool(value, &wanted))
+	if (value && kstrtobool(value, &wanted))
 		return -EINVAL;
 	if (!wanted)
 		xen_events_two_level();

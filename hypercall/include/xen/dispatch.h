@@ -46,6 +46,9 @@ int xen_port_room(uint32_t port);
 void xen_port_assign(uint32_t port, uint32_t irq, uint32_t cpu);
 uint32_t xen_port_irq(uint32_t port);
 
+/* No port from here on has had room, or has an interrupt. */
+uint32_t xen_port_end(void);
+
 /* Lets another vCPU have the port, while nobody masks it; somebody may unmask it. 0 or a negative errno. */
 int xen_port_move(uint32_t port, uint32_t cpu);
 
@@ -69,7 +72,7 @@ void *glue_vcpu_info(void);
 
 void glue_handle_irq(unsigned int irq);
 
-/* An event that nobody listens to: it is masked. */
+/* An event that nobody listens to, which is masked, or a FIFO queue that goes on nowhere. */
 void glue_stray_event(void);
 
 #ifdef __cplusplus
