@@ -246,7 +246,14 @@ def test_backend_hashes_as_told(vif):
     vif.dom0.run(f"iperf3 -c {vif.address} -p 5500 -P 16 -n 300K", check=True)
     grown = [now - then for then, now in zip(before, vif.queue_counter("rx_packets"))]
     assert min(grown[:2]) > 10 and not sum(grown[2:]), grown
+    # What netback goes on hashing as it was told, until it is told anew, is no lie of its own.
+    flood = f"ping -f -q -w 30 {vif.address} >/dev/null & "
+    vif.dom0.run(flood + "echo $! > /tmp/flood", check=True)
+    for queues in (4, 2, 3):
+        vif.run(f"ethtool -L {vif.name} combined {queues}; sleep 0.5", check=True)
+    vif.dom0.run("kill $(cat /tmp/flood)", check=True)
     vif.run(f"ethtool -X {vif.name} default", check=True)
+    assert "broken by its backend" not in vif.run("dmesg").out
 
 
 def test_multicast_that_nobody_wants_stays_outside(world, vif):

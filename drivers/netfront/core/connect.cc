@@ -136,7 +136,7 @@ void NetFront::read_settings()
 // As many queues as there are pages and grants for, and one at least; then the control ring.
 Status NetFront::open()
 {
-    link_.hashing.store(0);
+    link_.hashes = link_.features.control_ring;
     for (unsigned i = 0; i < link_.features.queues; i++) {
         const Status status = queues_[i].open();
         if (status.ok())

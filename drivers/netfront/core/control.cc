@@ -157,15 +157,11 @@ void Control::begin_hash()
     rehash_ = false;
     hash_ = {};
     netfront_port_hash(link_->context, &hash_);
-    if (hash_.types != 0) {
-        link_->hashing.store(1);
+    if (hash_.types != 0)
         send(Step::hash_algorithm, netif::control_set_hash_algorithm,
              netif::hash_algorithm_toeplitz);
-    } else if (link_->hashing.load() != 0) {
+    else // xen-netback has that of the connection before, and its mapping
         send(Step::hash_off, netif::control_set_hash_algorithm, netif::hash_algorithm_none);
-    } else {
-        end_hash(0);
-    }
 }
 
 void Control::end_hash(uint32_t types)

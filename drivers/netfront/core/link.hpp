@@ -14,9 +14,9 @@ struct Link {
     void *context = nullptr;
     DomId backend_id;
     Path nodename;
-    netfront_features features{};  // of this connection
-    Atomic<uint32_t> broken;       // the backend broke the protocol: nobody touches a ring any more
-    Atomic<uint32_t> hashing;      // the backend was asked for hashes
+    netfront_features features{}; // of this connection
+    bool hashes = false;     // may come: a backend goes on as it was told before this connection
+    Atomic<uint32_t> broken; // the backend broke the protocol: nobody touches a ring any more
     Atomic<uint32_t> tx_frames{1}; // netfront_set_coalesce()
     Atomic<uint32_t> pause_ns;
 

@@ -138,7 +138,7 @@ bool Receiver::take_extra(Chain &chain, const ExtraInfo &extra)
         packet.gso_size = extra.gso.size;
         return true;
     }
-    if (extra.type == netif::extra_hash && link_->hashing.load() && packet.hash_type == 0) {
+    if (extra.type == netif::extra_hash && link_->hashes && packet.hash_type == 0) {
         if (extra.hash.algorithm != netif::hash_algorithm_toeplitz)
             return link_->violation("rx hash algorithm", extra.hash.algorithm);
         if (extra.hash.type >= 32 || !(1u << extra.hash.type & netif::hash_types_known))

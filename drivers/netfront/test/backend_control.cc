@@ -35,9 +35,7 @@ bool ControlBackend::connect()
     sim::guard(page_);
     sim::declare(number("/ctrl-ring-ref"), 0, 4096);
     ring = Ring(page_, 4096);
-    algorithm = types = 0;
-    key.clear();
-    mapping.clear();
+    // The hash stays what it was, as xen-netback's does.
     static_grants.clear();
     requests.clear();
     return true;

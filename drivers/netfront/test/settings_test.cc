@@ -74,6 +74,29 @@ TEST_F(Control, HashSurvivesReconnect)
     EXPECT_EQ(backend->control.types, 5u);
 }
 
+// xen-netback keeps its hash over a reconnect. What comes before it is told anew is no lie, and
+// where none is wanted any more it is told so.
+TEST_F(Control, HashOfTheConnectionBefore)
+{
+    set_hash(0xf, 128);
+    control().serving = false;
+    netfront_reconnect(device);
+    settle();
+    ASSERT_TRUE(link);
+    received.clear();
+    ASSERT_TRUE(backend->deliver(packet(100), 0, 0, {hash_extra(1)}));
+    settle();
+    EXPECT_EQ(received.size(), 1u);
+    EXPECT_TRUE(sim::complaints().empty());
+    hash = {};
+    control().serving = true;
+    netfront_reconnect(device);
+    settle();
+    EXPECT_EQ(control().algorithm, netif::hash_algorithm_none);
+    EXPECT_EQ(features.hash_types, 0u);
+    expect_traffic();
+}
+
 // Each request in turn is one that the backend cannot do.
 TEST_F(Control, WhatTheBackendCannotDoIsLeftOut)
 {
