@@ -24,12 +24,12 @@ KEYRING = pathlib.Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
 def source_entries():
-    """deb-src lines for those of the machine's entries that are Debian's."""
-    lines = images.command_output("apt-get", "indextargets", "--format", "$(ORIGIN) $(SITE) $(RELEASE) $(COMPONENT)",
+    """deb-src lines for those of the machine's entries that are Debian's, less what it calls "Debian Backports"."""
+    lines = images.command_output("apt-get", "indextargets", "--format", "$(ORIGIN)|$(SITE) $(RELEASE) $(COMPONENT)",
                                   "Created-By: Packages")
     option = f"[signed-by={KEYRING}] " if KEYRING.exists() else ""
-    return sorted({f"deb-src {option}{line.removeprefix('Debian ')}" for line in lines.splitlines()
-                   if line.startswith("Debian ")})
+    return sorted({f"deb-src {option}{entry}" for origin, _, entry in
+                   (line.partition("|") for line in lines.splitlines()) if origin == "Debian"})
 
 
 def apt(program, *arguments):

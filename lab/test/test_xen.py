@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR GPL-2.0-only
 """Where Xen's source comes from, and what is made of it."""
 
+import functools
 import pathlib
 
 import pytest
@@ -8,17 +9,25 @@ import pytest
 from lab import images, steps, xen
 from lab.steps import LabError
 
-TARGETS = """Debian http://mirror/debian bookworm main
-Debian http://mirror/debian bookworm main
-Debian http://mirror/security bookworm-security main
-Docker https://elsewhere/linux bookworm stable
-"""
+TARGETS = [("Debian", "http://mirror/debian", "bookworm", "main"),
+           ("Debian", "http://mirror/debian", "bookworm", "main"),
+           ("Debian", "http://mirror/security", "bookworm-security", "main"),
+           ("Debian Backports", "http://mirror/debian", "bookworm-backports", "main"),
+           ("Docker", "https://elsewhere/linux", "bookworm", "stable")]
 PACKAGE = "Package: xen-hypervisor-4.17-amd64\nVersion: 4.17.7-2\n"
 SOURCES = "".join(f"Package: xen\nVersion: {version}\n\n" for version in ("4.20.0-1", "4.17.5-1", "4.17.7-2"))
 
 
+def targets(*command):
+    """What apt-get prints of these."""
+    line = command[command.index("--format") + 1]
+    names = ["$(ORIGIN)", "$(SITE)", "$(RELEASE)", "$(COMPONENT)"]
+    return "".join(functools.reduce(lambda text, pair: text.replace(*pair), zip(names, target), line) + "\n"
+                   for target in TARGETS)
+
+
 def test_entries_are_those_of_debians_archives(monkeypatch):
-    monkeypatch.setattr(xen.images, "command_output", lambda *command: TARGETS)
+    monkeypatch.setattr(xen.images, "command_output", targets)
     entries = xen.source_entries()
     assert [entry.rpartition("http")[2] for entry in entries] == \
         ["://mirror/debian bookworm main", "://mirror/security bookworm-security main"]
