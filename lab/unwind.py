@@ -13,6 +13,7 @@ BP_INDIRECT, SP_INDIRECT = 8, 9
 RBP, RSP, RETURN = 6, 7, 16
 # Where registers are saved, which end so many bytes further: none, all, or those that an interrupt saves.
 SAVED = {0: 0, 1: 168, 2: 40}
+ALL, BP_IN_ALL = 1, 32
 # DWARF's names, DW_CFA_* and DW_OP_*.
 ADVANCE_1, ADVANCE_2, ADVANCE_4 = 0x02, 0x03, 0x04
 RESTORE, UNDEFINE, SAME, DEF_CFA, DEF_CFA_EXPRESSION, OFFSET = 0x06, 0x07, 0x08, 0x0c, 0x0f, 0x80
@@ -75,6 +76,8 @@ def rules(sp_offset, bp_offset, flags):
         registers = saved_at(RETURN, 40) + saved_at(RSP, 16)
     if bp_base == PREV_SP and bp_offset < saved:
         return end + registers + saved_at(RBP, saved - bp_offset)
+    if bp_base == UNDEFINED and kind == ALL:
+        return end + registers + saved_at(RBP, saved - BP_IN_ALL)
     return end + registers + bytes([SAME, RBP])
 
 

@@ -36,7 +36,7 @@ def shown(tmp_path, rows, how="frames-interp"):
 
 @pytest.mark.parametrize("row, wanted", [
     (entry(SP, 24), "rsp+24 s c-8"), (entry(BP, 16, -16), "rbp+16 c-16 c-8"), (entry(R10, 0), "r10+0 s c-8"),
-    (entry(SP, 0, kind=ALL), "rsp+168 s c-16 c-40"), (entry(SP, 8, kind=INTERRUPT), "rsp+48 s c-16 c-40"),
+    (entry(SP, 0, kind=ALL), "rsp+168 c-136 c-16 c-40"), (entry(SP, 8, kind=INTERRUPT), "rsp+48 s c-16 c-40"),
     (entry(SP, 0, 32, kind=ALL), "rsp+168 c-136 c-16 c-40"),
     (entry(SP_INDIRECT, 8), "exp s c-8"), (entry(BP_INDIRECT, -24), "exp s c-8")])
 def test_rules(tmp_path, row, wanted):
