@@ -6,6 +6,7 @@ backtraces, which vmlinux has for the kernel's own alone.
 python3 -m lab.core XEN_CORE VMLINUX CORE; gdb CORE.vmlinux CORE
 """
 
+import mmap
 import pathlib
 import struct
 import subprocess
@@ -49,6 +50,8 @@ class Domain:
             raise LabError(f"the core has no {missing.pop()}: it is not a PV domain's")
         self.data = data
         self.pages, self.length, _ = parts[".xen_pages"]
+        if self.pages + self.length > len(data):  # dom0's disk was full
+            raise LabError("the core ends too early")
         at, size, _ = parts[".xen_p2m"]
         self.place = {frame: index for index, (_, frame) in
                       enumerate(struct.iter_unpack("<QQ", data[at:at + size]))}
@@ -120,13 +123,23 @@ def convert(data, out):
     out.write(data[domain.pages:domain.pages + domain.length])
 
 
+def content(path):
+    """A dump may be larger than this machine's memory."""
+    with open(path, "rb") as file:
+        try:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        except ValueError as error:
+            raise LabError(f"{path}: {error}") from error
+
+
 def with_frames(vmlinux, out):
     """A copy of the kernel that says how to find callers in a debugger's terms, too."""
-    data = memoryview(pathlib.Path(vmlinux).read_bytes())
+    data = content(vmlinux)
     parts = sections(data, ET_EXEC)
-    if ".orc_unwind" not in parts:
+    (at, size, address), (entries, length, _) = [parts.get(name, (0, 0, 0))
+                                                 for name in (".orc_unwind_ip", ".orc_unwind")]
+    if not (size and length):
         raise LabError(f"{vmlinux} does not say how to find callers (CONFIG_UNWINDER_ORC)")
-    (at, size, address), (entries, length, _) = parts[".orc_unwind_ip"], parts[".orc_unwind"]
     with tempfile.NamedTemporaryFile() as frames:
         frames.write(unwind.debug_frame(data[at:at + size], address, data[entries:entries + length]))
         frames.flush()
@@ -136,14 +149,24 @@ def with_frames(vmlinux, out):
 def main(arguments):
     if len(arguments) != 3:
         raise LabError("usage: python3 -m lab.core XEN_CORE VMLINUX CORE")
-    core, vmlinux, out = arguments
-    data = memoryview(pathlib.Path(core).read_bytes())
+    core, vmlinux, out = map(pathlib.Path, arguments)
+    made = [out, out.with_name(f"{out.name}.vmlinux")]
+    for path in made:
+        if path.exists() and any(path.samefile(read) for read in (core, vmlinux) if read.exists()):
+            raise LabError(f"{path} would be overwritten")
+    domain = content(core)
     try:
         with open(out, "wb") as file:
-            convert(data, file)
-        with_frames(vmlinux, f"{out}.vmlinux")
-    except struct.error as error:
-        raise LabError(f"a file ends too early: {error}") from error
+            convert(domain, file)
+        with_frames(vmlinux, made[1])
+    except BaseException as error:
+        for path in filter(pathlib.Path.is_file, made):
+            path.unlink()
+        if isinstance(error, struct.error):
+            raise LabError(f"a file ends too early: {error}") from error
+        if isinstance(error, (IndexError, ValueError, subprocess.CalledProcessError)):
+            raise LabError(f"a file makes no sense: {error}") from error
+        raise
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def entry(frame):
     return frame << 12 | core.PRESENT
 
 
-def xen_core(mapped, cr3=70, without=None):
+def xen_core(mapped, cr3=70, without=None, vcpus=2, more=None):
     """One whose kernel maps {number of a page: frame}."""
     pages = [table({511: entry(71), 260: entry(4711)}), table({510: entry(72)}), table({0: entry(73)}),
              table({page: entry(frame) for page, frame in mapped.items()})]
@@ -30,9 +30,9 @@ def xen_core(mapped, cr3=70, without=None):
     context = bytearray(core.CONTEXT)
     struct.pack_into("<25Q", context, core.USER_REGS, *range(1000, 1025))
     struct.pack_into("<Q", context, core.CR3, cr3 << 12)
-    parts = {"": b"", ".shstrtab": b"", ".xen_prstatus": bytes(context) * 2,
+    parts = {"": b"", ".shstrtab": b"", ".xen_prstatus": bytes(context) * vcpus,
              ".xen_p2m": b"".join(struct.pack("<QQ", *pair) for pair in enumerate(FRAMES)),
-             ".xen_pages": b"".join(pages)}
+             **(more or {}), ".xen_pages": b"".join(pages)}
     parts.pop(without, None)
     parts[".shstrtab"] = "".join(name + "\0" for name in parts).encode()
     at = core.HEADER.size + len(parts) * core.SECTION.size
@@ -98,16 +98,55 @@ def test_others_are_refused(data, words):
         converted(data)
 
 
-def test_a_file_that_was_cut_is_refused(tmp_path):
-    (tmp_path / "dump").write_bytes(xen_core({0: 50})[:700])
-    with pytest.raises(LabError, match="too early"):
+def vmlinux(data):
+    """The same as a program."""
+    return data.replace(b"\x04\x00\x3e\x00", b"\x02\x00\x3e\x00", 1)
+
+
+def changed(data, at, kind, value):
+    result = bytearray(data)
+    struct.pack_into(kind, result, at, value)
+    return bytes(result)
+
+
+GOOD = xen_core({0: 50})
+COUNT, NAMES = 60, 62  # of sections, and the number of that with their names, in the file's header
+
+
+@pytest.mark.parametrize("data, words", [
+    (b"", "empty"), (GOOD[:700], "too early"), (GOOD[:-3 * core.PAGE], "too early"), (GOOD[:-1], "too early"),
+    (changed(GOOD, COUNT, "<H", 0), "makes no sense"), (changed(GOOD, NAMES, "<H", 99), "makes no sense"),
+    (xen_core({0: 50}, vcpus=0), "makes no sense")],
+    ids=["empty", "headers", "pages", "byte", "no-sections", "no-names", "no-vcpus"])
+def test_a_damaged_file_is_refused(tmp_path, data, words):
+    """And what was made of it by then does not stay."""
+    (tmp_path / "dump").write_bytes(data)
+    with pytest.raises(LabError, match=words):
         core.main([tmp_path / "dump", "vmlinux", tmp_path / "core"])
+    assert [path.name for path in tmp_path.iterdir()] == ["dump"]
 
 
-def test_a_kernel_without_callers_is_refused(tmp_path):
-    (tmp_path / "vmlinux").write_bytes(xen_core({0: 50}).replace(b"\x04\x00\x3e\x00", b"\x02\x00\x3e\x00", 1))
-    with pytest.raises(LabError, match="UNWINDER_ORC"):
-        core.with_frames(tmp_path / "vmlinux", tmp_path / "out")
-    (tmp_path / "vmlinux").write_bytes(xen_core({0: 50}))
-    with pytest.raises(LabError, match="no vmlinux"):
-        core.with_frames(tmp_path / "vmlinux", tmp_path / "out")
+@pytest.mark.parametrize("kernel, words", [
+    (vmlinux(GOOD), "UNWINDER_ORC"), (GOOD, "no vmlinux"),
+    (vmlinux(xen_core({0: 50}, more={".orc_unwind": b""})), "UNWINDER_ORC"),
+    (vmlinux(xen_core({0: 50}, more={".orc_unwind": b"", ".orc_unwind_ip": b""})), "UNWINDER_ORC"),
+    (vmlinux(xen_core({0: 50}, more={".orc_unwind": bytes(6), ".orc_unwind_ip": bytes(4)})), "objcopy")],
+    ids=["no-callers", "core", "no-places", "empty", "no-program"])
+def test_a_kernel_that_says_nothing_of_callers_is_refused(tmp_path, kernel, words):
+    (tmp_path / "dump").write_bytes(GOOD)
+    (tmp_path / "vmlinux").write_bytes(kernel)
+    with pytest.raises(LabError, match=words):
+        core.main([tmp_path / "dump", tmp_path / "vmlinux", tmp_path / "core"])
+    assert not (tmp_path / "core").exists() and not (tmp_path / "core.vmlinux").exists()
+
+
+@pytest.mark.parametrize("dump, kernel, out", [
+    ("one", "two", "one"), ("one", "two", "two"), ("one", "two", "link"), ("one", "two.vmlinux", "two")])
+def test_what_it_reads_stays(tmp_path, dump, kernel, out):
+    (tmp_path / dump).write_bytes(GOOD)
+    (tmp_path / kernel).write_bytes(vmlinux(GOOD))
+    (tmp_path / "link").symlink_to(dump)
+    with pytest.raises(LabError, match="would be overwritten"):
+        core.main([str(tmp_path / name) for name in (dump, kernel, out)])
+    assert (tmp_path / dump).read_bytes() == GOOD and (tmp_path / kernel).read_bytes() == vmlinux(GOOD)
+    assert {path.name for path in tmp_path.iterdir()} == {dump, kernel, "link"}
