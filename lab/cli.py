@@ -153,6 +153,9 @@ def boot():
                 guest.sink.end()
         if not lab.stop():
             raise LabError(f"dom0 did not power off; see {LOGS}")
+    # on_crash="destroy" makes it look like any other end.
+    if panic := re.search(r"Kernel panic - .*", guest.console.text()):
+        raise LabError(f"the guest did not end cleanly: {panic[0]}")
     say(f"the guest and dom0 shut down cleanly (console log: {path})")
 
 
