@@ -394,7 +394,9 @@ extern "C" void xenbus_core_scan()
 extern "C" void xenbus_core_restore_bus()
 {
     Status settled;
-    xenstore::hold_renewals(true); // the devices' watches come before those of programs
+    // The devices' watches come before those of programs. Those of a device that waits for its
+    // backend even at the end do not: what has no room then is logged, and tried again.
+    xenstore::hold_renewals(true);
     for (Device *device = devices; device; device = device->next) {
         if (device->life.load() != live)
             continue;
