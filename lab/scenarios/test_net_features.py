@@ -142,7 +142,9 @@ class BothWays:
         self.clients = [vif.dom0.spawn(f"{command} {port}"), vif.dom0.spawn(f"{command} {port + 1} -R")]
 
     def passes(self, seconds):
-        """Waits for so many seconds of either direction in which something passed."""
+        """Waits for so many seconds of either direction in which something passed. The lines of the one that
+        dom0 sends are of what its socket took: at -b 2M that is 87 KiB ahead at most, no half of a second's.
+        """
         try:
             for client, seen in [(client, len(client.output)) for client in self.clients]:
                 for _ in range(seconds):
