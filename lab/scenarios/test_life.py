@@ -27,11 +27,16 @@ FILES = ["/usr/bin/xenstore", "/lib/x86_64-linux-gnu/libxenstore.so.4",
 
 pytestmark = [pytest.mark.lab_only, pytest.mark.limit(4 * 3600 if SOAK else 300)]
 long_run = pytest.mark.skipif(not SOAK, reason="takes too long for every run: SOAK=1")
+both_kinds_of_events = pytest.mark.parametrize(
+    "events", [{}, pytest.param({"extra": "xen.fifo_events=0"}, marks=long_run)], ids=["fifo", "2-level"])
 
 
+@both_kinds_of_events
 @pytest.mark.parametrize("vcpus", [1, 2, 3, 4] if SOAK else [4])
-def test_restored_guest_goes_on(world, dom0, vcpus):
-    guest = world.guest(**{**SHARED, "vcpus": vcpus})
+def test_restored_guest_goes_on(world, dom0, vcpus, events):
+    guest = world.guest(**{**SHARED, **events, "vcpus": vcpus})
+    if events:
+        guest.run("dmesg -t | grep 2-level", check=True)
     address = guest.address()
     heartbeat = Heartbeat(guest)
     guest.run("dmesg -C")
@@ -115,8 +120,9 @@ def test_saved_again_right_away(world):
 # ---- processors ----
 
 
-def test_processors_come_and_go_under_load(world, dom0):
-    guest = world.guest(**SHARED)
+@both_kinds_of_events
+def test_processors_come_and_go_under_load(world, dom0, events):
+    guest = world.guest(**SHARED, **events)
     forks = Forks(guest)
     for _ in range(CYCLES):
         for count in (1, 3, 2, 4):
