@@ -40,6 +40,7 @@ void start_over()
     client.parser.reset();
     client.connection++;
     client.abandoned = 0;
+    client.orphan_count = 0;
     client.out_length = client.out_sent = 0;
     if (client.ring.can_reconnect() && client.reconnects++ < reconnects_max) {
         client.state = State::reconnecting;
@@ -56,6 +57,23 @@ void finish_reconnect()
     mark_all_stale();
 }
 
+void keep_orphan(uint32_t transaction)
+{
+    if (client.orphan_count < unanswered_max)
+        client.orphans[client.orphan_count++] = transaction;
+}
+
+// A reply that nobody waits for.
+void take_late_reply(const Header &header)
+{
+    if (header.type != static_cast<uint32_t>(Message::transaction_start))
+        return;
+    const char *text = client.parser.payload();
+    const auto begun = parse_number(text, text_length(text, header.length), UINT32_MAX);
+    if (begun.ok())
+        keep_orphan(static_cast<uint32_t>(begun.value()));
+}
+
 bool take_reply(const Header &header, Violation &violation)
 {
     if (client.waiting && header.request == client.id) {
@@ -69,16 +87,17 @@ bool take_reply(const Header &header, Violation &violation)
         client.reply_length = header.length;
         __builtin_memcpy(client.reply, client.parser.payload(), header.length);
         finish_request(error ? parse_error(client.reply, header.length) : Error::none);
+        if (client.given_up)
+            take_late_reply(header);
         return true;
     }
-    // All that fit into the ring may be unanswered.
-    static_assert(ring_size / sizeof(Header) <= 64);
     const uint32_t age = client.id - 1 - header.request;
-    if (age >= 64 || (client.abandoned >> age & 1) == 0) {
+    if (age >= unanswered_max || (client.abandoned >> age & 1) == 0) {
         violation = {"request id", header.request};
         return false;
     }
     client.abandoned &= ~(uint64_t{1} << age);
+    take_late_reply(header);
     return true;
 }
 
@@ -234,7 +253,7 @@ void Request::start()
     connection_ = client.connection;
     header_.request = ++client.id;
     client.waiting = true;
-    client.refused = false;
+    client.refused = client.given_up = false;
     client.expected = static_cast<Message>(header_.type);
     __builtin_memcpy(client.out, &header_, sizeof(header_));
     client.out_length = sizeof(header_);
@@ -275,8 +294,13 @@ Result<Reply> Request::run_any()
         error = client.error;
         return !client.waiting;
     });
-    if (!answered)
-        return Error::timed_out;
+    if (!answered) {
+        LockGuard guard(client.lock);
+        client.given_up = client.waiting;
+        if (client.given_up)
+            return Error::timed_out;
+        error = client.error; // at the last moment
+    }
     if (error != Error::none && !client.refused)
         return error;
     return Reply{client.reply, client.reply_length, connection_};
@@ -302,6 +326,7 @@ void attach(void *page, EventPort port)
     client.parser.reset();
     client.connection++;
     client.port = port;
+    client.orphan_count = 0;
     client.reconnects = 0;
     client.throttle = {};
 }
@@ -408,12 +433,38 @@ Status resume_restored(void *page, EventPort port)
     return status;
 }
 
+namespace {
+
+// Or they would count among those that xenstored allows the domain.
+void end_orphans()
+{
+    for (;;) {
+        Transaction orphan;
+        {
+            LockGuard guard(client.lock);
+            if (client.orphan_count == 0)
+                return;
+            orphan = {client.orphans[--client.orphan_count], client.connection};
+        }
+        Request request(Message::transaction_end, orphan);
+        if (request.add_string("F").run().error() != Error::timed_out)
+            continue;
+        LockGuard guard(client.lock);
+        if (client.connection == orphan.connection)
+            keep_orphan(orphan.value); // for the next round
+        return;
+    }
+}
+
+} // namespace
+
 void run_once()
 {
     const uint32_t seen = client.changes.load();
     bool moved = false;
     for (unsigned i = 0; i < messages_per_round && pump(); ++i)
         moved = true;
+    end_orphans();
     renew_watches();
     if (!run_watches() && !moved)
         wait(seen, idle_milliseconds);

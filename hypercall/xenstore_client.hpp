@@ -17,6 +17,10 @@ namespace xen::xenstore {
 
 enum class State { stopped, ready, reconnecting, dead };
 
+// Requests that timed out: all that fit into the ring.
+constexpr unsigned unanswered_max = 64;
+static_assert(ring_size / sizeof(Header) <= unanswered_max);
+
 // What broke the protocol, for one log line outside the lock.
 struct Violation {
     const char *what = nullptr;
@@ -42,10 +46,15 @@ struct Client {
     uint32_t id = 0;
     bool waiting = false;
     Error error = Error::none;
-    bool refused = false; // the reply is an error's name
+    bool refused = false;  // the reply is an error's name
+    bool given_up = false; // nobody waits for it any more
     uint32_t reply_length = 0;
     char reply[payload_max]{};
     uint64_t abandoned = 0; // bit n: nobody waits any more for the reply to id - 1 - n
+
+    // transactions that xenstored began when nobody waited any more; of this connection
+    uint32_t orphans[unanswered_max]{};
+    unsigned orphan_count = 0;
 
     // the latest request; what of it has no room in the ring goes out whoever waits for it
     char out[sizeof(Header) + payload_max]{};

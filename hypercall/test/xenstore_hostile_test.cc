@@ -169,6 +169,68 @@ TEST_F(HostileStoreTest, SilenceIsNoEnd)
     EXPECT_TRUE(sim::complaints().empty());
 }
 
+// Or xenstored would keep it, and soon allow the domain no other.
+TEST_F(HostileStoreTest, TransactionsThatBeginTooLateAreEnded)
+{
+    for (const unsigned lost : {1u, 2u, 10u, 50u}) {
+        store::answer(false);
+        for (unsigned i = 0; i < lost; ++i)
+            EXPECT_EQ(xs::begin().error(), xen::Error::timed_out);
+        store::answer(true);
+        sim::run();
+        EXPECT_EQ(store::guest_transactions(), 0u) << lost;
+    }
+    const auto mine = xs::begin();
+    ASSERT_TRUE(mine.ok());
+    sim::run();
+    EXPECT_TRUE(xs::commit(mine.value()).ok());
+    EXPECT_TRUE(sim::complaints().empty());
+}
+
+// xenstored falls silent again, and what it is to hear of that has no room in the ring.
+TEST_F(HostileStoreTest, TransactionsThatBeginTooLateAreEndedAsSoonAsItAnswers)
+{
+    store::answer(false);
+    for (unsigned i = 0; i < 3; ++i)
+        EXPECT_EQ(xs::begin().error(), xen::Error::timed_out);
+    store::answer(true);
+    sim::before_request([] {
+        store::answer(false);
+        const std::string value(3000, 'v');
+        EXPECT_EQ(xs::write({}, "/big", "", value.c_str()).error(), xen::Error::timed_out);
+    });
+    sim::run();
+    EXPECT_EQ(store::guest_transactions(), 3u);
+    store::answer(true);
+    sim::run();
+    EXPECT_EQ(store::guest_transactions(), 0u);
+    EXPECT_TRUE(sim::complaints().empty());
+}
+
+// After a new start, its number is another one's.
+TEST_F(HostileStoreTest, TransactionsThatBeginTooLateAreEndedInTheirConnectionAlone)
+{
+    for (const bool restored : {true, false}) {
+        sim::restore(); // the numbers begin anew
+        store::answer(false);
+        EXPECT_EQ(xs::begin().error(), xen::Error::timed_out);
+        store::answer(true);
+        EXPECT_EQ(read(), xen::Error::none);
+        ASSERT_EQ(store::guest_transactions(), 1u);
+        if (restored) {
+            sim::restore();
+        } else {
+            store::send_raw(event("rubbish"));
+            EXPECT_EQ(read(), xen::Error::protocol);
+        }
+        const auto mine = xs::begin();
+        ASSERT_TRUE(mine.ok());
+        ASSERT_EQ(mine.value().value, 1u);
+        sim::run();
+        EXPECT_TRUE(xs::commit(mine.value()).ok()) << restored;
+    }
+}
+
 TEST_F(HostileStoreTest, SpoiledReplies)
 {
     using Change = void (*)(Bytes &);

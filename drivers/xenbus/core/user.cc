@@ -356,8 +356,12 @@ void start_watch(xenbus_user &user, const Header &request, const char *path, con
     started->token.length = text_length(token);
     __builtin_memcpy(started->token.data, token, started->token.length);
     if (const Status status = xenstore::watch(started->watch); !status.ok()) {
-        xen_port_page_free(memory);
-        watches_of_all.give();
+        if (status.error() == Error::timed_out) { // and may come to be
+            end_later(started);
+        } else {
+            xen_port_page_free(memory);
+            watches_of_all.give();
+        }
         return refuse(user, request, status.error());
     }
     {

@@ -319,8 +319,8 @@ TEST_F(User, ProgramsTogetherHaveAShare)
         EXPECT_NE(program.begin(), 0u);
 }
 
-// Or xenstored would keep more and more for the domain, and leave nothing to the kernel.
-TEST_F(User, WhatProgramsLeaveInSilenceKeepsItsShare)
+// As xenstored does by default.
+void limit_the_domain()
 {
     sim::store::refuse([](xen::xenstore::Message request, const std::string &) {
         const auto type = static_cast<uint32_t>(request);
@@ -328,6 +328,12 @@ TEST_F(User, WhatProgramsLeaveInSilenceKeepsItsShare)
                           (type == transaction_start && sim::store::guest_transactions() >= 10);
         return full ? "EQUOTA" : nullptr;
     });
+}
+
+// Or xenstored would keep more and more for the domain, and leave nothing to the kernel.
+TEST_F(User, WhatProgramsLeaveInSilenceKeepsItsShare)
+{
+    limit_the_domain();
     const unsigned watches = sim::store::guest_watches(), pages = sim::pages_in_use();
     for (unsigned round = 0; round < 4; ++round) {
         {
@@ -352,6 +358,32 @@ TEST_F(User, WhatProgramsLeaveInSilenceKeepsItsShare)
     EXPECT_EQ(sim::store::guest_watches(), watches);
     EXPECT_EQ(sim::store::guest_transactions(), 0u);
     EXPECT_EQ(sim::pages_in_use(), pages);
+}
+
+// Nor does what xenstored begins when its program was told that it failed.
+TEST_F(User, WhatIsAnsweredTooLateIsUndone)
+{
+    limit_the_domain();
+    const unsigned watches = sim::store::guest_watches(), pages = sim::pages_in_use();
+    for (unsigned round = 0; round < 4; ++round) {
+        {
+            Program program;
+            sim::store::answer(false);
+            for (unsigned i = 0; i < 10; ++i)
+                EXPECT_EQ(program.put(bytes(transaction_start, nul)), -EIO);
+            for (unsigned i = 0; i < 10; ++i)
+                EXPECT_REFUSED(program.ask(watch, "w" + nul + std::to_string(i) + nul), "EIO");
+            sim::store::answer(true);
+            sim::run();
+            const auto kernels = xen::xenstore::begin();
+            ASSERT_TRUE(kernels.ok());
+            xen::xenstore::abort(kernels.value());
+            EXPECT_TRUE(program.take().empty()) << "an event of a watch that failed";
+        }
+        EXPECT_EQ(sim::store::guest_transactions(), 0u);
+        EXPECT_EQ(sim::store::guest_watches(), watches);
+        EXPECT_EQ(sim::pages_in_use(), pages);
+    }
 }
 
 TEST_F(User, OnlyWhatConcernsAProgramIsForwarded)
