@@ -142,12 +142,15 @@ int xen_evtchn_notify(xen_evtchn *file, uint32_t number)
 }
 
 // It may come without an event, as a program's first one does.
-int xen_evtchn_unmask(xen_evtchn *file, uint32_t number)
+int xen_evtchn_unmask(xen_evtchn *file, const uint32_t *ports, unsigned count)
 {
-    const auto port = get(*file, number);
-    if (port.ok())
-        port.value()->channel.done(++port.value()->looked);
-    return to_errno(port.error());
+    if (is_void(*file))
+        return to_errno(Error::io);
+    for (unsigned i = 0; i < count; i++) {
+        if (const auto port = get(*file, ports[i]); port.ok())
+            port.value()->channel.done(++port.value()->looked);
+    }
+    return 0;
 }
 
 int xen_evtchn_read(xen_evtchn *file, uint32_t *ports, unsigned most)

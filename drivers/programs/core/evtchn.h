@@ -37,7 +37,9 @@ int xen_evtchn_unbind(struct xen_evtchn *file, uint32_t port);
 
 /* 0, or -ENOENT: the file has no such port. */
 int xen_evtchn_notify(struct xen_evtchn *file, uint32_t port);
-int xen_evtchn_unmask(struct xen_evtchn *file, uint32_t port);
+
+/* Ports whose next event is to come: those that are not the file's are left out. 0, or -EIO. */
+int xen_evtchn_unmask(struct xen_evtchn *file, const uint32_t *ports, unsigned int count);
 
 /* Ports that had an event, each once until it is unmasked: how many, 0 for none, or -EIO. */
 int xen_evtchn_read(struct xen_evtchn *file, uint32_t *ports, unsigned int most);

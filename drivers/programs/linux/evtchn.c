@@ -134,20 +134,19 @@ static ssize_t evtchn_read(struct file *file, char __user *data, size_t size, lo
 	return count > 0 ? count * sizeof(u32) : count;
 }
 
-/* Ports whose next event is to come. Those that are not the program's are left out. */
 static ssize_t evtchn_write(struct file *file, const char __user *data, size_t size, loff_t *pos)
 {
 	struct session *session = file->private_data;
-	unsigned int i, count = min_t(size_t, size / sizeof(u32), XEN_EVTCHN_PORTS);
+	unsigned int count = min_t(size_t, size / sizeof(u32), XEN_EVTCHN_PORTS);
 	u32 ports[XEN_EVTCHN_PORTS];
+	int rc;
 
 	if (copy_from_user(ports, data, count * sizeof(u32)))
 		return -EFAULT;
 	mutex_lock(&session->lock);
-	for (i = 0; i < count; i++)
-		xen_evtchn_unmask(session->core, ports[i]);
+	rc = xen_evtchn_unmask(session->core, ports, count);
 	mutex_unlock(&session->lock);
-	return count * sizeof(u32);
+	return rc ?: count * sizeof(u32);
 }
 
 static __poll_t evtchn_poll(struct file *file, poll_table *wait)

@@ -41,6 +41,7 @@ public:
         EXPECT_GE(count, 0);
         return {ports, ports + (count > 0 ? count : 0)};
     }
+    int unmask(uint32_t port) { return xen_evtchn_unmask(file, &port, 1); }
     xen_evtchn *file;
 
 private:
@@ -89,18 +90,17 @@ TEST_F(Evtchn, NextEventComesAfterUnmask)
 {
     Program program;
     const uint32_t port = program.listen();
-    EXPECT_EQ(xen_evtchn_unmask(program.file, port),
-              0); // a program's first one: there was none yet
+    EXPECT_EQ(program.unmask(port), 0); // a program's first: there was none yet
     const uint32_t theirs = peer.bind(port);
     for (unsigned i = 0; i < 1000; i++)
         peer.notify(theirs);
     EXPECT_EQ(wakes, 1u);
     EXPECT_EQ(program.read(), Ports{port});
     EXPECT_EQ(program.read(), Ports{});
-    EXPECT_EQ(xen_evtchn_unmask(program.file, port), 0); // what came meanwhile is one
+    EXPECT_EQ(program.unmask(port), 0); // what came meanwhile is one
     EXPECT_EQ(wakes, 2u);
     EXPECT_EQ(program.read(), Ports{port});
-    EXPECT_EQ(xen_evtchn_unmask(program.file, port), 0);
+    EXPECT_EQ(program.unmask(port), 0);
     EXPECT_EQ(program.read(), Ports{});
 }
 
@@ -112,7 +112,7 @@ TEST_F(Evtchn, ProgramThatLooksIsNeverSlowedDown)
     for (unsigned i = 0; i < 500; i++) {
         peer.notify(theirs);
         ASSERT_EQ(program.read(), Ports{port}) << i;
-        ASSERT_EQ(xen_evtchn_unmask(program.file, port), 0);
+        ASSERT_EQ(program.unmask(port), 0);
     }
     EXPECT_EQ(sim::delayed_events(), 0u);
 }
@@ -145,7 +145,7 @@ TEST_F(Evtchn, BusyPortDoesNotHideOthers)
     EXPECT_EQ(program.read(1), Ports{busy});
     peer.notify(to_busy);
     peer.notify(to_quiet);
-    EXPECT_EQ(xen_evtchn_unmask(program.file, busy), 0);
+    EXPECT_EQ(program.unmask(busy), 0);
     EXPECT_EQ(program.read(1), Ports{quiet});
 }
 
@@ -157,11 +157,20 @@ TEST_F(Evtchn, PortsOfOthersAreOutOfReach)
     peer.take_event(theirs);
     for (const uint32_t number : {port, 0u, 1u, port + 1, UINT32_MAX}) {
         EXPECT_EQ(xen_evtchn_notify(other.file, number), -ENOENT);
-        EXPECT_EQ(xen_evtchn_unmask(other.file, number), -ENOENT);
+        EXPECT_EQ(other.unmask(number), 0); // nothing happens
         EXPECT_EQ(xen_evtchn_unbind(other.file, number), -ENOENT);
     }
     EXPECT_FALSE(peer.take_event(theirs));
     EXPECT_EQ(other.read(), Ports{});
+
+    peer.notify(theirs);
+    EXPECT_EQ(program.read(), Ports{port});
+    peer.notify(theirs);
+    EXPECT_EQ(other.unmask(port), 0);
+    EXPECT_EQ(program.read(), Ports{});
+    const uint32_t mixed[] = {port + 1, 0, port, UINT32_MAX};
+    EXPECT_EQ(xen_evtchn_unmask(program.file, mixed, 4), 0);
+    EXPECT_EQ(program.read(), Ports{port});
 }
 
 TEST_F(Evtchn, UnboundPortIsGone)
@@ -330,7 +339,8 @@ TEST_F(Evtchn, RestoredDomainsPortsAreNobodys)
     uint32_t ports[4];
     EXPECT_EQ(xen_evtchn_read(program.file, ports, 4), -EIO);
     EXPECT_EQ(xen_evtchn_notify(program.file, port), -EIO);
-    EXPECT_EQ(xen_evtchn_unmask(program.file, port), -EIO);
+    EXPECT_EQ(program.unmask(port), -EIO);
+    EXPECT_EQ(xen_evtchn_unmask(program.file, &port, 0), -EIO);
     EXPECT_EQ(xen_evtchn_unbind(program.file, port), -EIO);
     EXPECT_EQ(xen_evtchn_bind(program.file, 7, 0), -EIO);
     ++holds; // since before
