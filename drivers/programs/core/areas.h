@@ -36,7 +36,8 @@ struct xen_areas *xen_areas_open(void *memory);
 void xen_areas_close(struct xen_areas *file);
 
 /* Pages that `domain` may map; their grant references go to `references`. 0 or a negative errno, and
- * where the area begins, in bytes. Sleeps. */
+ * where the area begins, in bytes. Sleeps, and the domain is not to be suspended meanwhile: some of them
+ * would be of the one before. */
 int xen_area_share(struct xen_areas *file, uint32_t domain, int writable, uint32_t count,
 		   uint32_t *references, uint64_t *index);
 

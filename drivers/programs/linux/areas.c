@@ -57,7 +57,7 @@ static_assert(sizeof(struct create) == 24 && offsetof(struct create, list) == 16
 static_assert(sizeof(struct extent) == 16 && sizeof(struct notify) == 16);
 
 /* Around the core, but for what is mapped of others', which reclaim may want to unmap: with the second,
- * nobody allocates. After mmap_lock and xen_programs_running. */
+ * nobody allocates. Both after mmap_lock and xen_programs_running. */
 static DEFINE_MUTEX(lock);
 static DEFINE_MUTEX(mapping);
 
@@ -174,6 +174,8 @@ static int map_entries(struct vm_area_struct *vma, struct loan *loan)
 							 size, &loan_notifier);
 	if (rc)
 		return rc;
+	/* As long as somebody invalidates another part, an insertion may be put off. */
+	mmu_interval_read_begin(&loan->notifier);
 	mutex_lock(&mapping);
 	rc = xen_area_map(loan->area, loan->entries, vma->vm_flags & VM_WRITE);
 	mutex_unlock(&mapping);
@@ -182,7 +184,7 @@ static int map_entries(struct vm_area_struct *vma, struct loan *loan)
 	return rc;
 }
 
-static int map_loan(struct vm_area_struct *vma, struct xen_area *area)
+static int map_new_loan(struct vm_area_struct *vma, struct xen_area *area)
 {
 	struct loan *loan = kvzalloc(sizeof(*loan), GFP_KERNEL_ACCOUNT);
 	int rc;
@@ -194,11 +196,22 @@ static int map_loan(struct vm_area_struct *vma, struct xen_area *area)
 	vma->vm_flags |= VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP | VM_DONTCOPY;
 	vma->vm_ops = &loan_operations;
 	vma->vm_private_data = loan;
-	down_read(&xen_programs_running); /* an entry's machine address is no other meanwhile */
 	rc = map_entries(vma, loan);
-	up_read(&xen_programs_running);
 	if (rc)
 		kvfree(loan);
+	return rc;
+}
+
+/* An entry's machine address must be no other meanwhile. Nobody waits for the end of a suspension here,
+ * which may need what somebody holds who waits for mmap_lock: libxengnttab tries again. */
+static int map_loan(struct vm_area_struct *vma, struct xen_area *area)
+{
+	int rc;
+
+	if (!down_read_trylock(&xen_programs_running))
+		return -EAGAIN;
+	rc = map_new_loan(vma, area);
+	up_read(&xen_programs_running);
 	return rc;
 }
 
@@ -276,10 +289,12 @@ static int create(struct xen_areas *core, struct create __user *argument, bool s
 	list = share ? kmalloc(size, GFP_KERNEL) : memdup_user(argument->list, size);
 	if (IS_ERR_OR_NULL(list))
 		return list ? PTR_ERR(list) : -ENOMEM;
+	down_read(&xen_programs_running);
 	mutex_lock(&lock);
 	rc = share ? xen_area_share(core, request.domain, request.flags, count, list, &request.index) :
 		     xen_area_borrow(core, count, list, &request.index);
 	mutex_unlock(&lock);
+	up_read(&xen_programs_running);
 	if (!rc && (put_user(request.index, &argument->index) ||
 		    (share && copy_to_user(argument->list, list, size)))) {
 		forget(core, request.index, count);

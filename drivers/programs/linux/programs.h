@@ -6,8 +6,8 @@
 #include <linux/rwsem.h>
 #include <linux/types.h>
 
-/* Held by who binds ports or maps grants, which the domain is not to be suspended amidst. Taken after
- * mmap_lock. */
+/* Held by who binds ports, grants pages or maps grants, which the domain is not to be suspended amidst.
+ * With mmap_lock it is tried, and not waited for: a suspension may wait for who wants mmap_lock. */
 extern struct rw_semaphore xen_programs_running;
 
 /* From the first to the second the domain is suspended, and no page of anybody else's is mapped.
