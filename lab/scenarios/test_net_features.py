@@ -255,6 +255,7 @@ def test_backend_hashes_as_told(vif):
         vif.run(f"ethtool -L {vif.name} combined {queues}; sleep 0.5", check=True)
     vif.dom0.run("kill $(cat /tmp/flood)", check=True)
     vif.run(f"ethtool -X {vif.name} default", check=True)
+    vif.set_up()
     assert "broken by its backend" not in vif.run("dmesg").out
 
 
