@@ -2,6 +2,7 @@
 """What a guest does while something happens to it as a whole, and how one sees that nothing was lost."""
 
 import re
+import time
 
 from lab import programs
 from lab.disks import Disk
@@ -117,3 +118,15 @@ class Load:
         if self.disk:
             self.disk.detach()
             self.disk.remove()
+
+
+def under_load(guest, times, step):
+    """Does it so many times while the guest works; nothing is lost, and it answers after each."""
+    parts = [Load(guest), Stream(guest), Forks(guest), Heartbeat(guest)]
+    for _ in range(times):
+        step()
+        assert guest.run("echo here", timeout=120).out.strip() == "here"
+        time.sleep(1)
+    check_clock(guest)
+    for part in parts:
+        part.check()

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from lab.disks import AWAIT
-from lab.load import SHARED, Forks, Heartbeat, Load, Stream, check_clock, total
+from lab.load import SHARED, Forks, Heartbeat, check_clock, total, under_load
 from lab.steps import LabError
 
 SOAK = bool(os.environ.get("SOAK"))
@@ -80,18 +80,15 @@ def test_guest_that_is_saved_and_stays(world, dom0):
 @pytest.mark.parametrize("options", ["", pytest.param("-c", marks=long_run)], ids=["restored", "stays"])
 def test_under_load(world, dom0, options):
     guest = world.guest(**SHARED)
-    parts = [Load(guest), Stream(guest), Forks(guest), Heartbeat(guest)]
-    for _ in range(SAVES):
+
+    def step():
         guest.save(SAVED, options)
         if options:
             dom0.run(f"rm {SAVED}", check=True)
         else:
             guest.restore(SAVED)
-        assert guest.run("echo here", timeout=120).out.strip() == "here"
-        time.sleep(1)
-    check_clock(guest)
-    for part in parts:
-        part.check()
+
+    under_load(guest, SAVES, step)
 
 
 @long_run

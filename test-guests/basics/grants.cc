@@ -15,39 +15,6 @@ namespace {
 
 // ---- the peer's side, which the library does not have ----
 
-struct GnttabMap {
-    uint64_t host_addr;
-    uint32_t flags;
-    uint32_t ref;
-    uint16_t dom;
-    int16_t status;  // out
-    uint32_t handle; // out
-    uint64_t dev_bus_addr;
-};
-static_assert(sizeof(GnttabMap) == 32);
-struct GnttabUnmap {
-    uint64_t host_addr;
-    uint64_t dev_bus_addr;
-    uint32_t handle;
-    int16_t status; // out
-};
-static_assert(sizeof(GnttabUnmap) == 24);
-struct GnttabCopyEnd {
-    uint64_t frame_or_ref;
-    uint16_t domid;
-    uint16_t offset;
-};
-struct GnttabCopy {
-    GnttabCopyEnd source, dest;
-    uint16_t length;
-    uint16_t flags;
-    int16_t status; // out
-};
-static_assert(sizeof(GnttabCopy) == 40);
-static_assert(offsetof(GnttabCopy, length) == 32);
-
-constexpr uint32_t gntmap_host_map = 1u << 1;
-constexpr uint32_t gntmap_readonly = 1u << 2;
 constexpr uint16_t gntcopy_source_gref = 1;
 constexpr int16_t gntst_bad_copy_arg = -10;
 constexpr int16_t not_written = 1; // Xen's statuses are 0 or negative
@@ -59,13 +26,13 @@ public:
     {
         if (!window_)
             window_ = guest::window();
-        GnttabMap map{reinterpret_cast<uint64_t>(window_),
-                      gntmap_host_map | flags,
-                      ref.value,
-                      guest::own_domid().value,
-                      not_written,
-                      0,
-                      0};
+        abi::GnttabMapGrantRef map{reinterpret_cast<uint64_t>(window_),
+                                   abi::gntmap_host_map | flags,
+                                   ref.value,
+                                   guest::own_domid().value,
+                                   not_written,
+                                   0,
+                                   0};
         auto result =
             hypercall(abi::hypercall_grant_table_op, abi::gnttabop_map_grant_ref, &map, 1);
         if (!result.ok())
@@ -81,7 +48,8 @@ public:
     {
         if (!address_)
             return 0;
-        GnttabUnmap unmap{reinterpret_cast<uint64_t>(address_), 0, handle_, not_written};
+        abi::GnttabUnmapGrantRef unmap{reinterpret_cast<uint64_t>(address_), 0, handle_,
+                                       not_written};
         address_ = nullptr;
         auto result =
             hypercall(abi::hypercall_grant_table_op, abi::gnttabop_unmap_grant_ref, &unmap, 1);
@@ -144,7 +112,7 @@ void grant_read_only()
     Grant grant = NEED(Grant::give(guest::own_domid(), page, GrantAccess::read_only));
     Mapping mapping;
     CHECK(mapping.map(grant.ref(), 0) < 0);
-    CHECK(mapping.map(grant.ref(), gntmap_readonly) == 0);
+    CHECK(mapping.map(grant.ref(), abi::gntmap_readonly) == 0);
     CHECK(mapping.address()[7] == 44);
     CHECK_ERROR(grant.end(), Error::busy);
     CHECK(mapping.unmap() == 0);
@@ -215,12 +183,12 @@ void grant_copy()
     for (unsigned i = 0; i < page_size; ++i)
         from[i] = static_cast<uint8_t>(i * 7);
     Grant grant = NEED(Grant::give(guest::own_domid(), from, GrantAccess::read_only));
-    GnttabCopyEnd source{grant.ref().value, guest::own_domid().value, 100};
-    GnttabCopyEnd dest{xen_port_frame(to), domid_self.value, 1000};
-    GnttabCopy copies[3] = {
+    abi::GnttabCopyEnd source{grant.ref().value, guest::own_domid().value, 100};
+    abi::GnttabCopyEnd dest{xen_port_frame(to), domid_self.value, 1000};
+    abi::GnttabCopy copies[3] = {
         {source, dest, 3000, gntcopy_source_gref, not_written},
         {source, dest, 3500, gntcopy_source_gref, not_written}, // beyond the page
-        {source, {dest.frame_or_ref, dest.domid, 0}, 10, gntcopy_source_gref, not_written},
+        {source, {dest.frame, dest.domid, 0}, 10, gntcopy_source_gref, not_written},
     };
     NEED(hypercall(abi::hypercall_grant_table_op, abi::gnttabop_copy, copies, 3));
     CHECK(copies[0].status == 0);

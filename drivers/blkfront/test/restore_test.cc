@@ -29,6 +29,20 @@ protected:
         backend->start();
         pump();
     }
+    // The backend has a request's page mapped, and is gone.
+    void hold_request(Page &page)
+    {
+        kernel.wishes.persistent_grants = false;
+        backend->automatic = false;
+        connect();
+        ASSERT_EQ(submit(BLKFRONT_READ, 0, {page.segment()}), 0);
+        sim::run();
+        Request request;
+        ASSERT_TRUE(backend->take(request));
+        ASSERT_NE(backend->peer().map(request.segments[0].grant), nullptr);
+        sim::store::write(backend_dir + "/state", "6");
+        pump();
+    }
     void expect_restored(unsigned ready)
     {
         EXPECT_EQ(backend->frontend_state(), 4u);
@@ -117,17 +131,8 @@ TEST_F(Restore, BrokenDisksHeal)
 
 TEST_F(Restore, HeldRequestsComeBack)
 {
-    kernel.wishes.persistent_grants = false;
-    backend->automatic = false;
-    connect();
     Page page;
-    ASSERT_EQ(submit(BLKFRONT_READ, 0, {page.segment()}), 0);
-    sim::run();
-    Request request;
-    ASSERT_TRUE(backend->take(request));
-    ASSERT_NE(backend->peer().map(request.segments[0].grant), nullptr);
-    sim::store::write(backend_dir + "/state", "6"); // closed, with the page mapped
-    pump();
+    hold_request(page);
     EXPECT_EQ(kernel.completions.size(), 0u);
     EXPECT_EQ(blkfront_in_flight(disk), 1u);
     restore();
@@ -140,17 +145,8 @@ TEST_F(Restore, HeldRequestsComeBack)
 // from that is over.
 TEST_F(Restore, WaitsUntilItsBackendIsKnown)
 {
-    kernel.wishes.persistent_grants = false;
-    backend->automatic = false;
-    connect();
     Page page;
-    ASSERT_EQ(submit(BLKFRONT_READ, 0, {page.segment()}), 0);
-    sim::run();
-    Request request;
-    ASSERT_TRUE(backend->take(request));
-    ASSERT_NE(backend->peer().map(request.segments[0].grant), nullptr);
-    sim::store::write(backend_dir + "/state", "6"); // closed, with the page mapped
-    pump();
+    hold_request(page);
     sim::store::write(backend_dir + "/state", "2");
     pump();
     ASSERT_EQ(blkfront_in_flight(disk), 1u);

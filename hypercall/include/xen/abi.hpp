@@ -269,6 +269,7 @@ struct GnttabCopy {
     int16_t status; // out
 };
 static_assert(sizeof(GnttabCopy) == 40);
+static_assert(offsetof(GnttabCopy, len) == 32);
 constexpr int16_t gntst_eagain = -12;
 
 // ---- memory (public/memory.h) ----
